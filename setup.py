@@ -1,0 +1,41 @@
+"""Packaging of imagetl_luigi. Lower bounds are the versions that the tests ran with."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="imagetl_luigi",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "imagetl_luigi/__init__.py").read_text())[1],
+    description="An image ETL on Luigi and Dask: from a URL to an animated GIF",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=["imagetl_luigi"],
+    package_data={"imagetl_luigi": ["py.typed"]},
+    install_requires=[
+        "luigi>=3.8.1",
+        "dask>=2026.8.0",
+        "distributed>=2026.8.0",
+        "imageio>=2.38.1",
+        "requests>=2.34.2",
+        "tenacity>=9.2.1",
+        "pillow>=13.0.0",
+        "numpy>=2.4.6",
+        "urllib3>=2.8.0",
+    ],
+    extras_require={
+        "dashboard": ["bokeh>=3.9.2"],
+        "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "selenium>=4.30", "psutil>=7.2.2", "bokeh>=3.9.2"],
+        "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+    ],
+)
