@@ -1,0 +1,211 @@
+"""Files of a workspace behind a few verbs: whole files or nothing.
+
+A file appears under its name only when all of its bytes are there. It is written beside its
+destination, under a temporary name that says which process is writing it, and then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import mmap
+import os
+import re
+import socket
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from imagetl_luigi.errors import ImagetlError, StorageError
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
+_TEMPORARY = re.compile(r"\.imagetl-(\w+)-(\d+)-\d+\.tmp")
+_serial = itertools.count()
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space there and run again",
+    errno.EDQUOT: "free some space there or raise the quota, and run again",
+    errno.EFBIG: "the file system or the process limit (ulimit -f) allows no file of this size",
+    errno.EACCES: "allow this user to use it, or choose another --workspace",
+    errno.EPERM: "allow this user to use it, or choose another --workspace",
+    errno.EROFS: "choose a --workspace that can be written to",
+    errno.ENOTDIR: "a part of the path is a file; choose another path",
+    errno.EISDIR: "it is a folder; choose another path",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file at `path`."""
+    return os.path.isfile(path)
+
+
+def size(path: str) -> int:
+    """Bytes of the file at `path`. Raises StorageError where there is none."""
+    with explaining("read", path):
+        return os.stat(path).st_size
+
+
+def fingerprint(path: str) -> str | None:
+    """A short text that changes when the file does, or None where there is no file; costs one stat."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """Name and bytes of every file in `folder`, by one listing; empty where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except FileNotFoundError:
+        return {}
+
+
+def view(path: str, offset: int, length: int) -> tuple[mmap.mmap, int]:
+    """Map `length` bytes of the file from `offset` on into memory, fewer where it ends before.
+
+    Nothing is copied, which makes this twice as fast as reading. The mapping begins at a page, so
+    the second value is the position of `offset` in it. Raises StorageError.
+    """
+    with explaining("read", path), open(path, "rb", buffering=0) as file:
+        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
+        end = min(offset + length, os.fstat(file.fileno()).st_size)
+        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)  # one call instead of a fault a page
+        return mmap.mmap(file.fileno(), end - begin, flags=flags, prot=mmap.PROT_READ, offset=begin), offset - begin
+
+
+def open_read(path: str) -> BinaryIO:
+    """The file at `path`, unbuffered, for reading in large pieces. Raises StorageError."""
+    with explaining("read", path):
+        return open(path, "rb", buffering=0)
+
+
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """`length` bytes of the file from `offset` on; fewer where the file ends before. Raises StorageError."""
+    with explaining("read", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, length, offset)
+            while len(data) < length:  # pread stops at 2 GiB, or at a signal
+                more = os.pread(descriptor, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            return data
+        finally:
+            os.close(descriptor)
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole file. Raises StorageError."""
+    return read_range(path, 0, size(path))
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Write a small file whole or not at all, without waiting for the disk.
+
+    For what can be made again, such as frames: bare system calls, a third of the cost of
+    `atomic_write`. Makes missing folders. Raises StorageError.
+    """
+    temporary = _temporary_beside(path)
+    with explaining("write", path):
+        descriptor = _create(temporary)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which appears at `path` when the block ends well and never otherwise.
+
+    Synced to the disk before it appears, so that it survives a power cut. Makes missing folders.
+
+    Raises:
+        StorageError: no space, no permission and the like.
+    """
+    temporary = _temporary_beside(path)
+    with explaining("write", path):
+        try:
+            with open(_create(temporary), "wb", buffering=1 << 18) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            publish(temporary, path)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
+def publish(temporary: str, path: str) -> None:
+    """Give a file that is whole and synced its final name, and sync that too."""
+    os.replace(temporary, path)
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove(path: str) -> None:
+    """Remove the file at `path`; nothing happens where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def sweep(folder: str) -> None:
+    """Remove the temporary files that processes of this host left in `folder` when they were killed."""
+    for name in list(sizes(folder)):
+        match = _TEMPORARY.fullmatch(name)
+        if match and match[1] == _HOST and not _alive(int(match[2])):
+            remove(os.path.join(folder, name))
+
+
+@contextlib.contextmanager
+def explaining(verb: str, path: str) -> Iterator[None]:
+    """Turn the system's error about `path` into one that says what to do; other errors pass."""
+    try:
+        yield
+    except ImagetlError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        remedy = _REMEDIES.get(error.errno)
+        raise StorageError(
+            f"cannot {verb} {path}: {os.strerror(error.errno)}" + (f"; {remedy}" if remedy else "")
+        ) from error
+
+
+def _temporary_beside(path: str) -> str:
+    return os.path.join(os.path.dirname(path), f".imagetl-{_HOST}-{os.getpid()}-{next(_serial)}.tmp")
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return os.open(path, flags, 0o666)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
