@@ -1,0 +1,112 @@
+"""Fetch a URL into a data file that appears only when every byte is there."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import time
+from email.utils import formatdate
+from urllib.parse import urlsplit
+
+import tenacity
+
+from imagetl_luigi import storage
+from imagetl_luigi.errors import DownloadError, ParameterError, StorageError, TransientError
+from imagetl_luigi.part import Note, Part, opened
+from imagetl_luigi.settings import DownloadSettings, Limits
+from imagetl_luigi.source import Source, local_path, public_url
+from imagetl_luigi.transfer import PIECE, Progress, check_size, transfer
+
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+
+logger = logging.getLogger("luigi-interface")
+
+
+def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limits, progress: Progress) -> Source:
+    """Fetch `url` (http, https, file, or a plain path) into `data_file`.
+
+    What may pass is tried again, as `settings` say; a Retry-After of the server is honoured.
+
+    Returns:
+        What is known of the source; the same is kept beside the data file.
+
+    Raises:
+        DownloadError: the source could not be fetched whole, or is not what can hold frames. What
+            has arrived of it is kept, to be gone on with, but not under the final name.
+        StorageError: it cannot be written.
+        ParameterError: a URL of another kind.
+    """
+    path = local_path(url)
+    if path is None and urlsplit(url).scheme not in ("http", "https"):
+        raise ParameterError(
+            f"url = {public_url(url)!r} cannot be fetched. Allowed: http://…, https://…, file:///…, or a path"
+        )
+    with opened(url, data_file) as part:
+        try:
+            if path is not None:
+                _copy(path, part, limits, progress)
+            else:
+                _transfer_patiently(url, part, settings, limits, progress)
+            _check_body(part)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise StorageError(
+                f"no space for {data_file}: {part.size:,} bytes are there"
+                f"{f' of {part.note.length:,}' if part.note.length else ''}; free some and run again to go on"
+            ) from error
+        return part.publish(data_file)
+
+
+def _transfer_patiently(url: str, part: Part, settings: DownloadSettings, limits: Limits, progress: Progress) -> None:
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, TransientError) else None
+        return max(settings.retry_wait, asked or 0.0)
+
+    def log(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("%s; trying again in %.0f s", error, state.upcoming_sleep)
+
+    tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(1 + settings.retries) | tenacity.stop_before_delay(settings.total_timeout),
+        retry=tenacity.retry_if_exception_type(TransientError),
+        wait=wait,
+        before_sleep=log,
+        reraise=True,
+    )(
+        transfer,
+        url,
+        part,
+        settings=settings,
+        limits=limits,
+        deadline=time.monotonic() + settings.total_timeout,
+        progress=progress,
+    )
+
+
+def _copy(path: str, part: Part, limits: Limits, progress: Progress) -> None:
+    if not storage.exists(path):
+        raise DownloadError(f"there is no file {path!r}; check the url")
+    with storage.open_read(path) as original:
+        status = os.fstat(original.fileno())
+        check_size(status.st_size, path, limits)
+        part.restart(Note(url=part.url, last_modified=formatdate(status.st_mtime, usegmt=True), length=status.st_size))
+        while data := original.read(PIECE):
+            part.write(data)
+            progress(part.size, part.note.length)
+
+
+def _check_body(part: Part) -> None:
+    """Refuse what is whole but cannot be a stream of frames."""
+    if not part.size:
+        part.discard()
+        raise DownloadError(f"{part.url} is empty; check the URL")
+    if _HTML.match(part.head(4096)):
+        part.discard()
+        raise DownloadError(
+            f"{part.url} is a web page and not a file of frames; give the address of the file itself "
+            "(on GitHub, the one with ?raw=true)"
+        )
