@@ -1,0 +1,190 @@
+"""manifest.json: what Split found, one line a frame, for the stages that follow.
+
+    {
+    "schema": 1,
+    "source": {"url": …, "etag": …, "last_modified": …, "length": …, "sha256": …, "fetched_at": …},
+    "fingerprint": …,  "delimiter": …,  "count": …,  "formats": {"gif": …},
+    "width": …,  "height": …,  "opaque": …,  "digest": …,
+    "frames": [
+    {"index": 0, "name": "frame_00.gif", "offset": 0, "length": …, "format": …, "width": …, "height": …, "sha256": …},
+    …
+    ]}
+
+It is written and read as a stream: what concerns all frames stands in the first lines, and nobody
+holds a hundred thousand frames in memory. `digest` depends on the frames alone, not on where they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from imagetl_luigi import storage
+from imagetl_luigi.errors import ManifestError
+from imagetl_luigi.formats import EXTENSIONS
+from imagetl_luigi.settings import MiB
+from imagetl_luigi.source import Source
+from imagetl_luigi.split import Span
+
+SCHEMA = 1
+_LONGEST_HEADER = 64 * 1024
+_FRAMES = b'"frames": [\n'
+
+
+class Frame(NamedTuple):
+    """One frame: file name, byte range in the data file, and what it is."""
+
+    index: int  # type: ignore[assignment]  # as in the file; tuple.index is not used
+    name: str
+    offset: int
+    length: int
+    format: str
+    width: int | None
+    height: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What concerns all frames. `frames()` reads them.
+
+    Attributes:
+        fingerprint: of the data file that was split (`storage.fingerprint`).
+        delimiter: with escapes, as the parameter is given.
+        formats: how many frames there are of each format.
+        width, height: pixels of a canvas that holds every frame.
+        opaque: every frame is a GIF that paints the whole canvas.
+        digest: SHA-256 over the SHA-256 and format of the frames, in order.
+    """
+
+    path: str
+    source: Source
+    fingerprint: str
+    delimiter: str
+    count: int
+    formats: dict[str, int]
+    width: int
+    height: int
+    opaque: bool
+    digest: str
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in order.
+
+        Raises:
+            ManifestError: they are not those that Split wrote; told at the last frame at the latest.
+        """
+        digest = hashlib.sha256()
+        count = 0
+        with open(self.path, "rb", buffering=MiB) as file:
+            for line in file:
+                if line == _FRAMES:
+                    break
+            for line in file:
+                if line == b"]}\n":
+                    break
+                frame = self._frame(line, count)
+                digest.update(_digest_line(frame))
+                count += 1
+                yield frame
+        if count != self.count or digest.hexdigest() != self.digest:
+            raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
+
+    def _frame(self, line: bytes, index: int) -> Frame:
+        try:
+            frame = Frame(**json.loads(line.rstrip(b",\n")))
+        except (ValueError, TypeError):
+            raise self._damaged(f"frame {index} cannot be read") from None
+        if frame.index != index or frame.name != frame_name(index, self.count, frame.format):
+            raise self._damaged(f"frame {index} is listed as frame {frame.index}, {frame.name!r}")
+        return frame
+
+    def _damaged(self, what: str) -> ManifestError:
+        return ManifestError(f"{self.path} is damaged: {what}; remove it and run again")
+
+
+def frame_name(index: int, count: int, format: str) -> str:
+    """File name of a frame: at least two digits, as many as `count` frames need, so that names sort.
+
+    >>> frame_name(7, 27, "gif"), frame_name(7, 1001, "jpeg")
+    ('frame_07.gif', 'frame_0007.jpg')
+    """
+    return f"frame_{index:0{max(2, len(str(count - 1)))}d}.{EXTENSIONS.get(format, 'bin')}"
+
+
+def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerprint: str, delimiter: str) -> int:
+    """Write the manifest of the frames `spans`, whole or not at all; return their number.
+
+    The frames wait in a temporary file for their count, which their names depend on.
+    """
+    digest = hashlib.sha256()
+    count = width = height = 0
+    sizes: set[tuple[int | None, int | None, bool]] = set()
+    formats: Counter[str] = Counter()
+    with tempfile.SpooledTemporaryFile(8 * MiB, "w+", encoding="ascii") as spool, storage.atomic_write(path) as file:
+        for span in spans:
+            digest.update(_digest_line(span))
+            spool.write(_half_line(span))
+            count += 1
+            width, height = max(width, span.width or 0), max(height, span.height or 0)
+            formats[span.format] += 1
+            sizes.add((span.width, span.height, span.opaque))
+        head = {
+            "schema": SCHEMA,
+            "source": asdict(source),
+            "fingerprint": fingerprint,
+            "delimiter": delimiter,
+            "count": count,
+            "formats": formats,
+            "width": width,
+            "height": height,
+            "opaque": sizes == {(width, height, True)},
+            "digest": digest.hexdigest(),
+        }
+        lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
+        file.write("".join(["{\n", *lines]).encode("ascii") + _FRAMES)
+        spool.seek(0)
+        for index, line in enumerate(spool):
+            file.write(_line(line, index, count))
+        file.write(b"]}\n")
+    return count
+
+
+def read_manifest(path: str) -> Manifest | None:
+    """The manifest at `path` without its frames, or None where there is none or it is of another make."""
+    if not storage.exists(path):
+        return None
+    head, found, _ = storage.read_range(path, 0, _LONGEST_HEADER).partition(_FRAMES)
+    if not found:
+        return None
+    try:
+        fields: dict[str, Any] = json.loads(head.rstrip(b",\n") + b"}")
+        if fields.pop("schema") != SCHEMA:
+            return None
+        return Manifest(path=path, source=Source(**fields.pop("source")), **fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _digest_line(frame: Frame | Span) -> bytes:
+    return f"{frame.sha256} {frame.format}\n".encode("ascii")
+
+
+def _half_line(span: Span) -> str:
+    """The line of a frame whose name is not known yet, behind its format; a tenth of the cost of json.dumps."""
+    width, height = ("null", "null") if span.width is None else (span.width, span.height)
+    return (
+        f'{span.format} "offset": {span.offset}, "length": {span.length}, "format": "{span.format}", '
+        f'"width": {width}, "height": {height}, "sha256": "{span.sha256}"}}\n'
+    )
+
+
+def _line(half_line: str, index: int, count: int) -> bytes:
+    format, _, rest = half_line.partition(" ")
+    comma = "," if index < count - 1 else ""
+    return f'{{"index": {index}, "name": "{frame_name(index, count, format)}", {rest[:-1]}{comma}\n'.encode("ascii")
