@@ -1,0 +1,186 @@
+"""Run many independent Luigi tasks on Dask.
+
+Luigi's own scheduler wants some milliseconds for each task, and more the more there are. A
+`DaskWorker` takes them in chunks to Dask's threads, to a cluster on this machine, or to a running
+Dask scheduler, and fires Luigi's events for each one here, in the process that asked.
+
+It knows Luigi and Dask and no workflow. A task must be importable where it runs, must not depend on
+the others or yield, and must do no harm when it runs twice, as Dask may run it again after a worker died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import NoReturn, Protocol
+
+import luigi
+from luigi.event import Event
+
+from imagetl_luigi.errors import DaskWorkerError
+from imagetl_luigi.progress import Progress
+from imagetl_luigi.settings import DaskSettings
+
+Chunk = list[luigi.Task]
+
+
+class WorkerKilled(DaskWorkerError):
+    """Every Dask worker that ran this task died of it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed: its exception, and the traceback as text, from wherever it ran."""
+
+    task: luigi.Task
+    exception: BaseException
+    traceback: str
+
+
+class Backend(Protocol):
+    """Where chunks run."""
+
+    dashboard: str | None
+
+    def threads(self) -> int:
+        """How many chunks can run at a time now."""
+
+    def map(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, dict[int, Failure]]]:
+        """Run the chunks, a bounded number at a time; yield each with its failures by position."""
+
+    def close(self) -> None:
+        """Stop what was started."""
+
+
+class DaskWorker:
+    """Runs lists of independent Luigi tasks on Dask; a context manager.
+
+        with DaskWorker(settings, report_to=self) as worker:
+            failures = worker.run(tasks, total=len(tasks))
+
+    Args:
+        settings: which Dask, and how.
+        report_to: the Luigi task on whose page progress and the Dask dashboard are shown.
+
+    Raises:
+        DaskWorkerError: there is no scheduler at the address, or no worker within the time-out.
+    """
+
+    def __init__(self, settings: DaskSettings, report_to: luigi.Task | None = None) -> None:
+        self._settings = settings
+        self._report_to = report_to
+        self._stack = contextlib.ExitStack()
+        self._backend: Backend
+
+    def __enter__(self) -> DaskWorker:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_terminable())
+            self._backend = stack.enter_context(contextlib.closing(_backend(self._settings)))
+            self._stack = stack.pop_all()
+        url = self._backend.dashboard
+        if url and self._report_to is not None and self._report_to.set_tracking_url is not None:
+            self._report_to.set_tracking_url(url)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of Dask's dashboard, if there is one."""
+        return self._backend.dashboard
+
+    def run(self, tasks: Iterable[luigi.Task], total: int) -> list[Failure]:
+        """Run `tasks`, of which there are `total`, and return those that failed.
+
+        They are taken from the iterable as there is room for them, so it may be long. Luigi's
+        START, SUCCESS and FAILURE events fire in this thread.
+
+        Raises:
+            DaskWorkerError: the scheduler or all workers are gone. Tasks that were done stay done.
+        """
+        report = Progress(self._report_to, "tasks") if self._report_to is not None else None
+        failures: list[Failure] = []
+        done = 0
+        for chunk, failed in self._backend.map(self._started(tasks, total)):
+            for position, task in enumerate(chunk):
+                failure = failed.get(position)
+                if failure is None:
+                    task.trigger_event(Event.SUCCESS, task)
+                else:
+                    task.trigger_event(Event.FAILURE, task, failure.exception)
+                    failures.append(failure)
+            done += len(chunk)
+            if report:
+                report(done, total)
+        return failures
+
+    def _started(self, tasks: Iterable[luigi.Task], total: int) -> Iterator[Chunk]:
+        """The tasks in chunks: four or more for each thread, so that all end at about the same time."""
+        size = min(self._settings.chunk_size, max(1, total // (4 * self._backend.threads())))
+        chunk: Chunk = []
+        for task in tasks:
+            chunk.append(task)
+            if len(chunk) == size:
+                yield _start(chunk)
+                chunk = []
+        if chunk:
+            yield _start(chunk)
+
+
+def run_chunk(chunk: Chunk, stop: threading.Event | None = None) -> dict[int, Failure]:
+    """Run tasks one after the other, wherever this is called; return the failures by position."""
+    failures = {}
+    for position, task in enumerate(chunk):
+        if stop is not None and stop.is_set():
+            break
+        try:
+            if task.run() is not None:
+                raise TypeError(f"{task} yields from run(); DaskWorker runs tasks without dynamic dependencies")
+        except BaseException as error:  # a task that calls sys.exit() fails alone, too
+            failures[position] = Failure(task, error, traceback.format_exc())
+    return failures
+
+
+def _start(chunk: Chunk) -> Chunk:
+    for task in chunk:
+        task.trigger_event(Event.START, task)
+    return chunk
+
+
+def _backend(settings: DaskSettings) -> Backend:
+    """The module of each backend is imported when it is wanted: distributed takes most of a second."""
+    if settings.scheduler == "threads":
+        from imagetl_luigi.dask_threads import ThreadsBackend
+
+        return ThreadsBackend(settings)
+    from imagetl_luigi.dask_cluster import ClusterBackend
+
+    return ClusterBackend(settings)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM stop us as Ctrl-C does, so that threads, workers and clusters are ended too.
+
+    Luigi takes any other exception for a failed task and goes on. Signals reach the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt(f"signal {number}")
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
