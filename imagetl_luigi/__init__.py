@@ -1,0 +1,11 @@
+"""An image ETL on Luigi: fetch a file of frames, split it, store every frame, combine them into a GIF.
+
+luigi --module imagetl_luigi CombineGif --local-scheduler --url http://…/all-images.img
+"""
+
+from imagetl_luigi.dask_worker import DaskWorker
+from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrame, WriteFrames
+
+__version__ = "0.1.0"
+
+__all__ = ["CombineGif", "DaskWorker", "Download", "Split", "WriteFrame", "WriteFrames", "__version__"]

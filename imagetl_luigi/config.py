@@ -1,0 +1,110 @@
+"""The sections [download], [dask] and [limits] of luigi.cfg, turned into frozen settings.
+
+Every option can also be given for one run: `luigi … CombineGif --dask-scheduler cluster`.
+The classes are named as their sections are, in lower case, because Luigi takes the one from the other.
+"""
+
+from __future__ import annotations
+
+import luigi
+
+from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits
+
+
+class download(luigi.Config):
+    """[download]: how patient the download is."""
+
+    retries = luigi.IntParameter(default=DownloadSettings.retries, description="tries after the first one")
+    retry_wait = luigi.FloatParameter(
+        default=DownloadSettings.retry_wait,
+        description="seconds between tries, unless the server's Retry-After says more",
+    )
+    connect_timeout = luigi.FloatParameter(
+        default=DownloadSettings.connect_timeout, description="seconds for a connection to be made"
+    )
+    read_timeout = luigi.FloatParameter(
+        default=DownloadSettings.read_timeout, description="seconds in which some bytes must arrive"
+    )
+    total_timeout = luigi.FloatParameter(
+        default=DownloadSettings.total_timeout, description="seconds for the whole download, its retries included"
+    )
+
+    def settings(self) -> DownloadSettings:
+        """The section as a frozen record.
+
+        Raises:
+            ParameterError: an option is negative, or a time-out is zero.
+        """
+        _at_least("download", "retries", self.retries, 0)
+        _at_least("download", "retry_wait", self.retry_wait, 0)
+        for name in ("connect_timeout", "read_timeout", "total_timeout"):
+            _at_least("download", name, getattr(self, name), 0.001)
+        return DownloadSettings(**self.param_kwargs)
+
+
+class dask(luigi.Config):
+    """[dask]: where and how DaskWorker runs tasks."""
+
+    scheduler = luigi.Parameter(
+        default=DaskSettings.scheduler,
+        description="'threads' (in this process), 'cluster' (worker processes on this machine), "
+        "or the address of a running Dask scheduler such as tcp://10.0.0.1:8786",
+    )
+    threads = luigi.IntParameter(
+        default=DaskSettings.threads, description="threads of the 'threads' scheduler; 0: one for each CPU"
+    )
+    cluster_workers = luigi.IntParameter(
+        default=DaskSettings.cluster_workers, description="processes of the 'cluster' scheduler"
+    )
+    cluster_threads = luigi.IntParameter(
+        default=DaskSettings.cluster_threads, description="threads in each process of the 'cluster' scheduler"
+    )
+    dashboard = luigi.Parameter(
+        default=DaskSettings.dashboard, description="address of the 'cluster' scheduler's dashboard"
+    )
+    chunk_size = luigi.IntParameter(default=DaskSettings.chunk_size, description="most tasks in one Dask message")
+    wait_for_workers = luigi.FloatParameter(
+        default=DaskSettings.wait_for_workers, description="seconds to wait for a Dask worker before giving up"
+    )
+
+    def settings(self) -> DaskSettings:
+        """The section as a frozen record.
+
+        Raises:
+            ParameterError: an unknown scheduler, or a number below what makes sense.
+        """
+        if self.scheduler not in ("threads", "cluster") and "://" not in self.scheduler:
+            raise ParameterError(
+                f"[dask] scheduler = {self.scheduler!r} is not known. Allowed: threads, cluster, "
+                "or the address of a running Dask scheduler such as tcp://10.0.0.1:8786"
+            )
+        _at_least("dask", "threads", self.threads, 0)
+        for name in ("cluster_workers", "cluster_threads", "chunk_size"):
+            _at_least("dask", name, getattr(self, name), 1)
+        _at_least("dask", "wait_for_workers", self.wait_for_workers, 0.001)
+        return DaskSettings(**self.param_kwargs)
+
+
+class limits(luigi.Config):
+    """[limits]: what a stream may be at the most."""
+
+    stream_bytes = luigi.IntParameter(default=Limits.stream_bytes, description="largest stream, in bytes")
+    frame_bytes = luigi.IntParameter(default=Limits.frame_bytes, description="largest frame, in bytes")
+    frame_pixels = luigi.IntParameter(default=Limits.frame_pixels, description="largest frame, width × height")
+    frames = luigi.IntParameter(default=Limits.frames, description="most frames of a stream")
+
+    def settings(self) -> Limits:
+        """The section as a frozen record.
+
+        Raises:
+            ParameterError: a limit below 1.
+        """
+        for name, value in self.param_kwargs.items():
+            _at_least("limits", name, value, 1)
+        return Limits(**self.param_kwargs)
+
+
+def _at_least(section: str, name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ParameterError(f"[{section}] {name} = {value} is too small. Allowed: {least} or more")

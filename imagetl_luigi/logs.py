@@ -1,0 +1,32 @@
+"""Show the errors that are meant for people as a message, and not as a traceback."""
+
+from __future__ import annotations
+
+import logging
+
+from imagetl_luigi.errors import ImagetlError
+
+logger = logging.getLogger("luigi-interface")
+"""Luigi's own logger, so that our lines look like Luigi's and obey the same settings."""
+
+
+class _Message(logging.Filter):
+    """Puts the message of an ImagetlError in the place of its traceback; all else passes as it is."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ImagetlError):
+            record.msg, record.args = f"{record.getMessage()}\n{explain(error)}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def explain(error: BaseException) -> str:
+    """The error in one line: its kind and its message."""
+    return f"{type(error).__name__}: {error}"
+
+
+def install() -> None:
+    """Let Luigi's logger show our errors so; a second call changes nothing."""
+    if not any(isinstance(known, _Message) for known in logger.filters):
+        logger.addFilter(_Message())

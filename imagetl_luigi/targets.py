@@ -1,0 +1,159 @@
+"""Luigi targets: each tells by itself whether what is there is what was asked for.
+
+Existing is not enough. A file may be of another URL, another delimiter or another delay, and a
+stale result must never be taken for a new one. None of the checks makes a request or reads a frame,
+unless it was asked to verify.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import luigi
+
+from imagetl_luigi import gif, storage
+from imagetl_luigi.errors import StorageError
+from imagetl_luigi.gif import Recipe
+from imagetl_luigi.manifest import Frame, Manifest, read_manifest
+from imagetl_luigi.source import public_url, read_record
+from imagetl_luigi.workspace import Workspace
+
+
+class FileTarget(luigi.Target):
+    """A file of the workspace."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return storage.exists(self.path)
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class DataFileTarget(FileTarget):
+    """The data file, fetched from this URL or put there by hand."""
+
+    def __init__(self, workspace: Workspace, url: str) -> None:
+        super().__init__(workspace.data_file)
+        self._url = url
+
+    def exists(self) -> bool:
+        """Whether the file is there and is not known to be of another URL."""
+        return super().exists() and self.other_url() is None
+
+    def other_url(self) -> str | None:
+        """The URL that the file was fetched from, if it is another one."""
+        record = read_record(self.path)
+        return record[0].url if record and record[0].url != public_url(self._url) else None
+
+
+class ManifestTarget(FileTarget):
+    """The manifest of a data file, split at this delimiter."""
+
+    def __init__(self, workspace: Workspace, url: str, delimiter: str) -> None:
+        super().__init__(workspace.manifest)
+        self._data_file = workspace.data_file
+        self._url = public_url(url)
+        self._delimiter = delimiter
+
+    def exists(self) -> bool:
+        """Whether the manifest is there and the data file is the one it was made from."""
+        manifest = self.read()
+        return manifest is not None and manifest.fingerprint == storage.fingerprint(self._data_file)
+
+    def read(self) -> Manifest | None:
+        """The manifest, unless it is of something else. That the data file is gone by now is no matter."""
+        manifest = read_manifest(self.path)
+        if manifest is None or (manifest.source.url, manifest.delimiter) != (self._url, self._delimiter):
+            return None
+        return manifest if storage.fingerprint(self._data_file) in (None, manifest.fingerprint) else None
+
+
+class FramesTarget(luigi.Target):
+    """The frame files that a manifest names; others beside them do not matter.
+
+    A name and a size do not tell a frame of this manifest from one of an older manifest. So the
+    folder holds a mark that says which manifest its frames are of.
+    """
+
+    def __init__(self, workspace: Workspace, manifest: ManifestTarget, verify: bool) -> None:
+        self.folder = workspace.frames
+        self._workspace = workspace
+        self._manifest = manifest
+        self._verify = verify
+        self._mark = workspace.frame(".manifest-digest")
+
+    def exists(self) -> bool:
+        """Whether every frame is there: one listing, held against the manifest."""
+        manifest = self._manifest.read()
+        if manifest is None or not self.marked(manifest):
+            return False
+        return next(self.missing(manifest), None) is None
+
+    def missing(self, manifest: Manifest) -> Iterator[Frame]:
+        """Yield the frames that are not there, or not of the right size or, if asked for, content."""
+        sizes = storage.sizes(self.folder)
+        for frame in manifest.frames():
+            if sizes.get(frame.name) != frame.length or (self._verify and not self._holds(frame)):
+                yield frame
+
+    def _holds(self, frame: Frame) -> bool:
+        return hashlib.sha256(storage.read_bytes(self._workspace.frame(frame.name))).hexdigest() == frame.sha256
+
+    def marked(self, manifest: Manifest) -> bool:
+        """Whether the frames are those of this manifest."""
+        try:
+            return storage.read_bytes(self._mark) == manifest.digest.encode()
+        except StorageError:
+            return False
+
+    def mark(self, manifest: Manifest) -> bool:
+        """Make the folder one of this manifest; return whether it was not, so that no frame is there.
+
+        Frames of another manifest are removed where they bear the names of this one's.
+        """
+        storage.sweep(self.folder)
+        if self.marked(manifest):
+            return False
+        present = storage.sizes(self.folder)
+        for frame in manifest.frames():
+            if frame.name in present:
+                storage.remove(self._workspace.frame(frame.name))
+        storage.write_bytes(self._mark, manifest.digest.encode())
+        return True
+
+    def __str__(self) -> str:
+        return self.folder
+
+
+class GifTarget(FileTarget):
+    """The animation, made by this recipe."""
+
+    def __init__(self, workspace: Workspace, manifest: ManifestTarget, recipe: Recipe) -> None:
+        super().__init__(workspace.gif)
+        self._manifest = manifest
+        self._recipe = recipe
+
+    def exists(self) -> bool:
+        """Whether the GIF is there and says that it was made by the recipe, from the frames of the manifest.
+
+        The GIF is enough; manifest, frames and data file may have been removed to save space.
+        """
+        if not super().exists():
+            return False
+        found = gif.read_recipe(storage.read_range(self.path, 0, gif.LONGEST_HEAD))
+        if found is None:
+            return False
+        if not storage.exists(self._manifest.path):
+            return found == self.recipe(found.frames)
+        manifest = self._manifest.read()
+        return manifest is not None and found == self.recipe(manifest.digest)
+
+    def recipe(self, frames: str) -> Recipe:
+        """The recipe for the frames of this digest."""
+        return replace(self._recipe, frames=frames)

@@ -1,0 +1,328 @@
+"""The workflow: Download, Split, WriteFrames with its WriteFrame tasks, and CombineGif.
+
+Each task says what it needs, what it makes, and in a few lines how; the work is done by the plain
+modules. Parameters are declared once and inherited along the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import luigi
+from luigi.util import requires
+
+from imagetl_luigi import config, logs, storage
+from imagetl_luigi.dask_worker import DaskWorker, WorkerKilled
+from imagetl_luigi.download import fetch
+from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
+from imagetl_luigi.gif import Recipe, check_timing, combine
+from imagetl_luigi.logs import logger
+from imagetl_luigi.manifest import Frame, Manifest, write_manifest
+from imagetl_luigi.parameters import DelimiterParameter, UrlParameter, WholeNumberParameter, to_bytes
+from imagetl_luigi.progress import Progress
+from imagetl_luigi.source import describe, public_url, source_id
+from imagetl_luigi.split import split_stream
+from imagetl_luigi.targets import DataFileTarget, FileTarget, FramesTarget, GifTarget, ManifestTarget
+from imagetl_luigi.workspace import Workspace
+
+NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
+"""The file of the notebook that this workflow began as."""
+
+MOST_YIELDED = 20
+"""Failed frames shown to Luigi one by one; its scheduler takes ever longer the more tasks it has."""
+
+logs.install()
+
+
+class _Task(luigi.Task):
+    """What all our tasks share: errors for people are shown as their message."""
+
+    def on_failure(self, exception: BaseException) -> str:
+        """The text that luigid and Luigi's e-mails show."""
+        return logs.explain(exception) if isinstance(exception, ImagetlError) else super().on_failure(exception)
+
+
+class _Stage(_Task):
+    """A stage of the workflow, whose files lie in one workspace."""
+
+    url = UrlParameter(
+        default=NOTEBOOK_URL,
+        description="what to fetch: http://…, https://…, file:///… or a path; default: the notebook's",
+    )
+    workspace = luigi.Parameter(
+        default="", description="folder for all outputs; default: data/NAME-HASH, derived from the URL"
+    )
+    data_file = luigi.Parameter(
+        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
+        self.paths()
+        for section in (config.download(), config.dask(), config.limits()):
+            section.settings()
+
+    def paths(self) -> Workspace:
+        """Where this run's files lie."""
+        return Workspace.of(self.url, self.workspace, self.data_file)
+
+
+class Download(_Stage):
+    """Fetch the URL into the data file, unless it is there. Retries are its own; see [download]."""
+
+    retry_count = 1  # Luigi's would multiply ours
+
+    def output(self) -> DataFileTarget:
+        """The data file."""
+        return DataFileTarget(self.paths(), self.url)
+
+    def run(self) -> None:
+        """Fetch it. Raises DownloadError, of which SourceConflict if the file is of another URL."""
+        target = self.output()
+        other = target.other_url()
+        if other and storage.exists(target.path):
+            raise SourceConflict(
+                f"{target.path} was fetched from {other} and not from {public_url(self.url)}; "
+                "choose another --workspace or --data-file, or remove the file"
+            )
+        source = fetch(
+            self.url,
+            target.path,
+            settings=config.download().settings(),
+            limits=config.limits().settings(),
+            progress=Progress(self, "bytes"),
+        )
+        logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
+
+
+@requires(Download)
+class Split(_Stage):
+    """Find the frames of the data file and list them in the manifest."""
+
+    delimiter = DelimiterParameter(
+        default=r"\n\n\n\n", description=r"bytes between frames, with escapes such as \n, \r, \x00; default: \n\n\n\n"
+    )
+
+    retry_count = 1  # the same bytes would be split in the same way
+
+    def output(self) -> ManifestTarget:
+        """The manifest."""
+        return ManifestTarget(self.paths(), self.url, self.delimiter)
+
+    def run(self) -> None:
+        """Split it. Raises SplitError if there is no frame, or one that is not whole."""
+        data_file = self.paths().data_file
+        fingerprint = str(storage.fingerprint(data_file))
+        spans = split_stream(
+            partial(storage.view, data_file),
+            storage.size(data_file),
+            to_bytes(self.delimiter),
+            config.limits().settings(),
+        )
+        count = write_manifest(
+            self.output().path,
+            spans,
+            source=describe(data_file, self.url),
+            fingerprint=fingerprint,
+            delimiter=self.delimiter,
+        )
+        logger.info("Split: %s, %s frames", self.output().path, f"{count:,}")
+
+
+class WriteFrame(_Task):
+    """Write one frame, a range of bytes of the data file, to a file of its own."""
+
+    data_file = luigi.Parameter(description="file that holds the frame")
+    offset = luigi.IntParameter(description="its first byte")
+    length = luigi.IntParameter(description="its number of bytes")
+    path = luigi.Parameter(description="file to write it to")
+
+    @classmethod
+    @cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """As Luigi's, which looks through the class three times for each instance."""
+        parameters: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
+        return parameters
+
+    @classmethod
+    def uncached(cls, **parameters: Any) -> WriteFrame:
+        """A task that Luigi's instance cache does not keep: there may be a hundred thousand, used once."""
+        task: WriteFrame = type.__call__(cls, **parameters)
+        return task
+
+    def output(self) -> FileTarget:
+        """The frame file."""
+        return FileTarget(self.path)
+
+    def complete(self) -> bool:
+        """Whether the frame file is there and has the right size."""
+        return self.output().exists() and storage.size(self.path) == self.length
+
+    def run(self) -> None:
+        """Copy the bytes. Raises FrameError if the data file has fewer, StorageError if it cannot."""
+        data = storage.read_range(self.data_file, self.offset, self.length)
+        if len(data) != self.length:
+            raise FrameError(
+                f"{self.data_file} ends before byte {self.offset + self.length:,}, up to which {self.path} goes; "
+                "it was changed after it was split, so run again"
+            )
+        storage.write_bytes(self.path, data)
+
+
+@requires(Split)
+class WriteFrames(_Stage):
+    """Write every frame that is not there, on Dask; see [dask]."""
+
+    verify = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="read every frame file back against its sha256, and make again those that differ",
+    )
+
+    def output(self) -> FramesTarget:
+        """The frame files."""
+        return FramesTarget(self.paths(), self.requires().output(), self.verify)
+
+    def run(self) -> Iterator[list[luigi.Task]]:
+        """Write them; yield to Luigi those that failed on Dask, so that each shows with its own error.
+
+        Raises:
+            FrameError: a frame kills whatever writes it, or the data file is not what was split.
+            DaskWorkerError: there is no Dask to run on.
+        """
+        manifest = _read(self.requires().output())
+        target = self.output()
+        fresh = target.mark(manifest)
+        missing = None if fresh else list(target.missing(manifest))
+        tasks = self._tasks(manifest.frames() if missing is None else missing)
+        with DaskWorker(config.dask().settings(), report_to=self) as worker:
+            failures = worker.run(tasks, manifest.count if missing is None else len(missing))
+        for failure in failures:
+            if isinstance(failure.exception, WorkerKilled):
+                raise FrameError(str(failure.exception))  # never in this process
+        if failures:
+            logger.warning("WriteFrames: %d frames failed, the first: %s", len(failures), failures[0].traceback)
+            yield [failure.task for failure in failures[:MOST_YIELDED]]
+        wrong = next(target.missing(manifest), None) if self.verify else None
+        if wrong:
+            raise FrameError(
+                f"{wrong.name} is not what the manifest says, though it was just written: "
+                f"{self.paths().data_file} has changed; remove it and run again"
+            )
+
+    def _tasks(self, frames: Iterable[Frame]) -> Iterator[WriteFrame]:
+        paths = self.paths()
+        for frame in frames:
+            yield WriteFrame.uncached(
+                data_file=paths.data_file, offset=frame.offset, length=frame.length, path=paths.frame(frame.name)
+            )
+
+
+class ConvertFrame(_Task):
+    """Turn a frame that is no GIF into one of at most 256 colours."""
+
+    frame = luigi.Parameter(description="frame file")
+    path = luigi.Parameter(description="GIF file to write")
+
+    def output(self) -> FileTarget:
+        """The GIF file."""
+        return FileTarget(self.path)
+
+    def run(self) -> None:
+        """Decode and quantise it. Raises FrameError if it cannot be decoded."""
+        from imagetl_luigi.still import still_to_gif  # imports imageio, which GIF frames do without
+
+        storage.write_bytes(self.path, still_to_gif(storage.read_bytes(self.frame), self.frame))
+
+
+@requires(WriteFrames)
+class CombineGif(_Stage):
+    """Combine all frames into one animated GIF."""
+
+    delimiter: str  # Split's
+    verify: bool  # WriteFrames'
+    gif = luigi.Parameter(default="clip.gif", description="the animation: a name in the workspace, or an absolute path")
+    delay = WholeNumberParameter(
+        default=None,
+        description="milliseconds a frame, a multiple of 10; default: each frame's own, or 100. "
+        "Browsers slow what is below 20",
+    )
+    loop = WholeNumberParameter(default=0, description="how often it plays; default: 0, for ever")
+
+    def check(self) -> None:
+        """Refuse what a GIF cannot say, too."""
+        super().check()
+        check_timing(self.delay, self.loop)
+
+    def paths(self) -> Workspace:
+        """Where this run's files lie."""
+        return Workspace.of(self.url, self.workspace, self.data_file, self.gif)
+
+    def output(self) -> GifTarget:
+        """The animation."""
+        recipe = Recipe(
+            source=source_id(self.url), delimiter=self.delimiter, delay=self.delay, loop=self.loop, frames=""
+        )
+        return GifTarget(self.paths(), self._manifest_target(), recipe)
+
+    def complete(self) -> bool:
+        """Whether the animation is there, made of these frames in this way; with `verify`, the frames too."""
+        return self.output().exists() and (not self.verify or self.requires().complete())
+
+    def run(self) -> None:
+        """Combine them. Raises FrameError if a frame cannot be."""
+        manifest = _read(self._manifest_target())
+        target = self.output()
+        storage.sweep(self.paths().root)
+        if set(manifest.formats) != {"gif"}:
+            self._convert(manifest)
+        frames = (storage.read_bytes(self._gif_file(frame)) for frame in manifest.frames())
+        report = Progress(self, "frames")
+        with storage.atomic_write(target.path) as out:
+            for count in combine(
+                frames,
+                out,
+                screen=(manifest.width, manifest.height),
+                opaque=manifest.opaque,
+                recipe=target.recipe(manifest.digest),
+            ):
+                report(count, manifest.count)
+        logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
+
+    def _convert(self, manifest: Manifest) -> None:
+        """Make GIFs of the other frames on Dask, each content once; they stay, for the next delay."""
+        wanted: dict[str, ConvertFrame] = {}
+        for frame in manifest.frames():
+            if frame.format == "unknown":
+                raise FrameError(
+                    f"frame {frame.index} at offset {frame.offset:,} is of no known format "
+                    f"(GIF, PNG, JPEG, WebP, BMP), so the frames cannot be combined; "
+                    f"look at {self.paths().frame(frame.name)}"
+                )
+            path = self._gif_file(frame)
+            if frame.format != "gif" and not storage.exists(path):
+                wanted[path] = ConvertFrame(frame=self.paths().frame(frame.name), path=path)
+        with DaskWorker(config.dask().settings(), report_to=self) as worker:
+            failures = worker.run(wanted.values(), len(wanted))
+        if failures:
+            raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
+
+    def _gif_file(self, frame: Frame) -> str:
+        return self.paths().frame(frame.name) if frame.format == "gif" else self.paths().converted(frame.sha256)
+
+    def _manifest_target(self) -> ManifestTarget:
+        split: Split = self.clone(Split)
+        return split.output()
+
+
+def _read(target: ManifestTarget) -> Manifest:
+    manifest = target.read()
+    if manifest is None:
+        raise ManifestError(f"{target.path} went away or changed while it was used; run again")
+    return manifest
