@@ -1,0 +1,64 @@
+"""Pictures to test with, drawn by Pillow or put together byte by byte."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+from typing import Any
+
+from PIL import Image
+
+
+def noise(size: tuple[int, int] = (12, 8), seed: int = 0, colours: int = 16) -> Image.Image:
+    """A paletted picture of random pixels and random colours."""
+    chance = random.Random(seed)
+    picture = Image.new("P", size)
+    picture.putpalette(chance.randbytes(3 * colours))
+    picture.putdata([chance.randrange(colours) for _ in range(size[0] * size[1])])
+    return picture
+
+
+def encode(picture: Image.Image, format: str, **options: Any) -> bytes:
+    """The picture as a file of that format."""
+    if format == "JPEG":
+        picture = picture.convert("RGB")
+    out = io.BytesIO()
+    picture.save(out, format, **options)
+    return out.getvalue()
+
+
+def gif(size: tuple[int, int] = (12, 8), seed: int = 0, colours: int = 16, **options: Any) -> bytes:
+    """A GIF of one picture of random pixels."""
+    return encode(noise(size, seed, colours), "GIF", **options)
+
+
+def raw_gif(
+    data: bytes,
+    *,
+    screen: tuple[int, int] = (4, 4),
+    box: tuple[int, int, int, int] | None = None,
+    palette: bytes = b"\0\0\0\xff\xff\xff",
+    local: bool = False,
+    code_size: int = 2,
+    before: bytes = b"",
+    packed: int = 0,
+) -> bytes:
+    """A GIF around any LZW data, with any blocks `before` the picture."""
+    bits = (len(palette) // 3).bit_length() - 2
+    table = 0x80 | bits if palette else 0
+    left, top, width, height = box or (0, 0, *screen)
+    return b"".join(
+        [
+            b"GIF89a",
+            struct.pack("<HHBBB", *screen, 0 if local else table, 0, 0),
+            b"" if local else palette,
+            before,
+            b",",
+            struct.pack("<HHHHB", left, top, width, height, (table if local else 0) | packed),
+            palette if local else b"",
+            bytes([code_size]),
+            *(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255)),
+            b"\0;",
+        ]
+    )

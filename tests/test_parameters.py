@@ -1,0 +1,60 @@
+"""parameters: values from a command line, a configuration or Python."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagetl_luigi import CombineGif, Split
+from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.parameters import DelimiterParameter, to_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        (r"\n\n\n\n", b"\n\n\n\n"),
+        ("\n\n\n\n", b"\n\n\n\n"),
+        (r"\r\n", b"\r\n"),
+        (r"--frame--\n", b"--frame--\n"),
+        (r"\x00\xff", b"\x00\xff"),
+        (r"\\n", rb"\n"),
+        ("–", "–".encode()),
+    ],
+)
+def test_escapes_of_a_delimiter_are_understood(text: str, data: bytes) -> None:
+    assert to_bytes(text) == data
+
+
+@pytest.mark.parametrize("text", ["", r"\x", "\\", r"\u20ac"])
+def test_a_delimiter_that_stands_for_no_bytes_is_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"delimiter.*Allowed: "):
+        Split(delimiter=text)
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_any_bytes_can_be_a_delimiter_and_have_one_spelling(data: bytes) -> None:
+    spelling = DelimiterParameter().normalize("".join(f"\\x{byte:02x}" for byte in data))
+    assert to_bytes(spelling) == data
+    assert spelling.isascii()
+    assert spelling.isprintable()
+    assert DelimiterParameter().normalize(spelling) == spelling
+
+
+def test_both_spellings_of_a_delimiter_are_the_same_task() -> None:
+    assert Split(delimiter="\n\n").task_id == Split(delimiter=r"\n\n").task_id
+
+
+@pytest.mark.parametrize("url", ["", "  "])
+def test_an_empty_url_is_refused(url: str) -> None:
+    with pytest.raises(ParameterError, match=r"url = .*Allowed: "):
+        Split(url=url)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"delay": 33}, {"delay": -10}, {"delay": 655360}, {"loop": -1}, {"loop": 65537}]
+)
+def test_a_speed_that_no_gif_has_is_refused(parameters: dict[str, int]) -> None:
+    with pytest.raises(ParameterError, match=r"is not possible.*llowed"):
+        CombineGif(**parameters)
