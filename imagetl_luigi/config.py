@@ -9,24 +9,25 @@ from __future__ import annotations
 import luigi
 
 from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.parameters import NumberParameter, WholeNumberParameter
 from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits
 
 
 class download(luigi.Config):
     """[download]: how patient the download is."""
 
-    retries = luigi.IntParameter(default=DownloadSettings.retries, description="tries after the first one")
-    retry_wait = luigi.FloatParameter(
+    retries = WholeNumberParameter(default=DownloadSettings.retries, description="tries after the first one")
+    retry_wait = NumberParameter(
         default=DownloadSettings.retry_wait,
         description="seconds between tries, unless the server's Retry-After says more",
     )
-    connect_timeout = luigi.FloatParameter(
+    connect_timeout = NumberParameter(
         default=DownloadSettings.connect_timeout, description="seconds for a connection to be made"
     )
-    read_timeout = luigi.FloatParameter(
+    read_timeout = NumberParameter(
         default=DownloadSettings.read_timeout, description="seconds in which some bytes must arrive"
     )
-    total_timeout = luigi.FloatParameter(
+    total_timeout = NumberParameter(
         default=DownloadSettings.total_timeout, description="seconds for the whole download, its retries included"
     )
 
@@ -51,20 +52,20 @@ class dask(luigi.Config):
         description="'threads' (in this process), 'cluster' (worker processes on this machine), "
         "or the address of a running Dask scheduler such as tcp://10.0.0.1:8786",
     )
-    threads = luigi.IntParameter(
+    threads = WholeNumberParameter(
         default=DaskSettings.threads, description="threads of the 'threads' scheduler; 0: one for each CPU"
     )
-    cluster_workers = luigi.IntParameter(
+    cluster_workers = WholeNumberParameter(
         default=DaskSettings.cluster_workers, description="processes of the 'cluster' scheduler"
     )
-    cluster_threads = luigi.IntParameter(
+    cluster_threads = WholeNumberParameter(
         default=DaskSettings.cluster_threads, description="threads in each process of the 'cluster' scheduler"
     )
     dashboard = luigi.Parameter(
         default=DaskSettings.dashboard, description="address of the 'cluster' scheduler's dashboard"
     )
-    chunk_size = luigi.IntParameter(default=DaskSettings.chunk_size, description="most tasks in one Dask message")
-    wait_for_workers = luigi.FloatParameter(
+    chunk_size = WholeNumberParameter(default=DaskSettings.chunk_size, description="most tasks in one Dask message")
+    wait_for_workers = NumberParameter(
         default=DaskSettings.wait_for_workers, description="seconds to wait for a Dask worker before giving up"
     )
 
@@ -89,10 +90,10 @@ class dask(luigi.Config):
 class limits(luigi.Config):
     """[limits]: what a stream may be at the most."""
 
-    stream_bytes = luigi.IntParameter(default=Limits.stream_bytes, description="largest stream, in bytes")
-    frame_bytes = luigi.IntParameter(default=Limits.frame_bytes, description="largest frame, in bytes")
-    frame_pixels = luigi.IntParameter(default=Limits.frame_pixels, description="largest frame, width × height")
-    frames = luigi.IntParameter(default=Limits.frames, description="most frames of a stream")
+    stream_bytes = WholeNumberParameter(default=Limits.stream_bytes, description="largest stream, in bytes")
+    frame_bytes = WholeNumberParameter(default=Limits.frame_bytes, description="largest frame, in bytes")
+    frame_pixels = WholeNumberParameter(default=Limits.frame_pixels, description="largest frame, width × height")
+    frames = WholeNumberParameter(default=Limits.frames, description="most frames of a stream")
 
     def settings(self) -> Limits:
         """The section as a frozen record.

@@ -15,7 +15,9 @@ class _Message(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ImagetlError):
+        while error is not None and not isinstance(error, ImagetlError):
+            error = error.__cause__  # Luigi wraps what a parameter raises
+        if error is not None:
             record.msg, record.args = f"{record.getMessage()}\n{explain(error)}", ()
             record.exc_info = record.exc_text = None
         return True

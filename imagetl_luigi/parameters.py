@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import luigi
 
 from imagetl_luigi.errors import ParameterError
@@ -49,13 +51,32 @@ def to_bytes(delimiter: str) -> bytes:
     return data
 
 
-class WholeNumberParameter(luigi.OptionalIntParameter):
+class _Number(luigi.Parameter[Any]):
+    """Says which parameter it is that is not a number."""
+
+    kind = "whole number"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        self._name = name
+
+    def parse(self, x: str) -> Any:
+        """Read it. Raises ParameterError."""
+        try:
+            return super().parse(x)
+        except ValueError:
+            raise ParameterError(f"{self._name} = {x!r} is not a {self.kind}") from None
+
+
+class WholeNumberParameter(_Number, luigi.IntParameter):
+    """A whole number."""
+
+
+class OptionalWholeNumberParameter(_Number, luigi.OptionalIntParameter):
     """A whole number, or nothing."""
 
-    def parse(self, x: str) -> int | None:
-        """Read it, or say what it is not."""
-        try:
-            value: int | None = super().parse(x)
-        except ValueError:
-            raise ParameterError(f"{x!r} is not a whole number") from None
-        return value
+
+class NumberParameter(_Number, luigi.FloatParameter):
+    """A number."""
+
+    kind = "number"

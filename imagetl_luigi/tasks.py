@@ -20,7 +20,13 @@ from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, Source
 from imagetl_luigi.gif import Recipe, check_timing, combine
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Frame, Manifest, write_manifest
-from imagetl_luigi.parameters import DelimiterParameter, UrlParameter, WholeNumberParameter, to_bytes
+from imagetl_luigi.parameters import (
+    DelimiterParameter,
+    OptionalWholeNumberParameter,
+    UrlParameter,
+    WholeNumberParameter,
+    to_bytes,
+)
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
@@ -139,8 +145,8 @@ class WriteFrame(_Task):
     """Write one frame, a range of bytes of the data file, to a file of its own."""
 
     data_file = luigi.Parameter(description="file that holds the frame")
-    offset = luigi.IntParameter(description="its first byte")
-    length = luigi.IntParameter(description="its number of bytes")
+    offset = WholeNumberParameter(description="its first byte")
+    length = WholeNumberParameter(description="its number of bytes")
     path = luigi.Parameter(description="file to write it to")
 
     @classmethod
@@ -207,7 +213,9 @@ class WriteFrames(_Stage):
             if isinstance(failure.exception, WorkerKilled):
                 raise FrameError(str(failure.exception))  # never in this process
         if failures:
-            logger.warning("WriteFrames: %d frames failed, the first: %s", len(failures), failures[0].traceback)
+            first = failures[0]
+            reason = logs.explain(first.exception) if isinstance(first.exception, ImagetlError) else first.traceback
+            logger.warning("WriteFrames: %s frames failed on Dask, the first: %s", f"{len(failures):,}", reason)
             yield [failure.task for failure in failures[:MOST_YIELDED]]
         wrong = next(target.missing(manifest), None) if self.verify else None
         if wrong:
@@ -248,7 +256,7 @@ class CombineGif(_Stage):
     delimiter: str  # Split's
     verify: bool  # WriteFrames'
     gif = luigi.Parameter(default="clip.gif", description="the animation: a name in the workspace, or an absolute path")
-    delay = WholeNumberParameter(
+    delay = OptionalWholeNumberParameter(
         default=None,
         description="milliseconds a frame, a multiple of 10; default: each frame's own, or 100. "
         "Browsers slow what is below 20",
