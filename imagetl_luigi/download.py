@@ -8,7 +8,6 @@ import os
 import re
 import time
 from email.utils import formatdate
-from urllib.parse import urlsplit
 
 import tenacity
 
@@ -19,7 +18,9 @@ from imagetl_luigi.settings import DownloadSettings, Limits
 from imagetl_luigi.source import Source, local_path, public_url
 from imagetl_luigi.transfer import PIECE, Progress, check_size, transfer
 
-_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?>\s|<!--.*?-->|<\?xml.*?\?>)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
 
 logger = logging.getLogger("luigi-interface")
 
@@ -39,7 +40,7 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
         ParameterError: a URL of another kind.
     """
     path = local_path(url)
-    if path is None and urlsplit(url).scheme not in ("http", "https"):
+    if path is None and not re.match(r"https?://[^/?#]", public_url(url)):
         raise ParameterError(
             f"url = {public_url(url)!r} cannot be fetched. Allowed: http://…, https://…, file:///…, or a path"
         )
@@ -51,13 +52,13 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
                 _transfer_patiently(url, part, settings, limits, progress)
             _check_body(part)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise StorageError(
-                f"no space for {data_file}: {part.size:,} bytes are there"
-                f"{f' of {part.note.length:,}' if part.note.length else ''}; free some and run again to go on"
+                f"no space for {data_file}: it broke off after {part.size:,} bytes"
+                f"{f' of {part.note.length:,}' if part.note.length else ''}; free some and run again"
             ) from error
-        return part.publish(data_file)
+        return part.publish()
 
 
 def _transfer_patiently(url: str, part: Part, settings: DownloadSettings, limits: Limits, progress: Progress) -> None:
@@ -97,6 +98,8 @@ def _copy(path: str, part: Part, limits: Limits, progress: Progress) -> None:
         while data := original.read(PIECE):
             part.write(data)
             progress(part.size, part.note.length)
+        if part.size != status.st_size:
+            raise DownloadError(f"{path} changed while it was copied; run again when it is complete")
 
 
 def _check_body(part: Part) -> None:

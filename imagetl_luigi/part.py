@@ -7,6 +7,7 @@ how the server named that version of it, so that a later try can ask for the res
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,22 +19,23 @@ from typing import IO, Any
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import DownloadError
-from imagetl_luigi.source import Source, public_url, write_record
+from imagetl_luigi.source import Source, public_url, read_record, write_record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What the bytes of a part belong to; `length` is that of the whole file, if it is known."""
+    """What the bytes of a part belong to.
+
+    Attributes:
+        validator: what If-Range may be given to get more of the same bytes, if anything.
+        length: of the whole file, if it is known.
+    """
 
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    validator: str | None = None
     length: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """What If-Range may be given: a strong ETag, else the date; never a weak ETag (RFC 9110, 13.1.5)."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
 class Part:
@@ -44,28 +46,42 @@ class Part:
         note: what they belong to.
     """
 
-    def __init__(self, url: str, path: str, note_path: str, file: IO[bytes]) -> None:
+    def __init__(self, url: str, data_file: str, file: IO[bytes]) -> None:
         self.url = public_url(url)
-        self.path = path
+        self.path = part_path(data_file)
         self.size = 0
         self.digest = hashlib.sha256()
         self.note = Note(url=self.url)
-        self._note_path = note_path
+        self._data_file = data_file
+        self._note_path = f"{self.path}.json"
         self._file = file
         self._take_up()
 
     def _take_up(self) -> None:
         """Go on with what an earlier run left, if it can be told what that is."""
-        try:
-            note = Note(**json.loads(storage.read_bytes(self._note_path)))
-        except (ValueError, TypeError, OSError):
-            note = Note(url="")
-        if note.url != self.url or not note.validator:
+        note = self._published() or self._kept()
+        if note is None or note.url != self.url:
             self.restart(self.note)
             return
         self.note = note
         while data := self._file.read(1 << 20):
             self._count(data)
+
+    def _kept(self) -> Note | None:
+        """The note, if with it the rest can be asked for."""
+        try:
+            note = Note(**json.loads(storage.read_bytes(self._note_path)))
+        except (ValueError, TypeError, OSError):
+            return None
+        return note if note.validator else None
+
+    def _published(self) -> Note | None:
+        """What the record says, if `publish` was killed between writing it and giving the part its name."""
+        record = read_record(self._data_file)
+        if record is None or record[1] != storage.fingerprint(self.path):
+            return None
+        source = record[0]
+        return Note(url=source.url, etag=source.etag, last_modified=source.last_modified, length=source.length)
 
     @property
     def whole(self) -> bool:
@@ -84,11 +100,12 @@ class Part:
             storage.write_bytes(self._note_path, json.dumps(asdict(note)).encode())
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
+        """Append bytes. Those that still fit on a full disk count, too."""
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) :]
-        self._count(data)
+            written = self._file.write(view)
+            self._count(view[:written])
+            view = view[written:]
 
     def head(self, length: int) -> bytes:
         """The first bytes."""
@@ -99,7 +116,7 @@ class Part:
         storage.remove(self._note_path)
         storage.remove(self.path)
 
-    def publish(self, data_file: str) -> Source:
+    def publish(self) -> Source:
         """Give the bytes their final name, after their record: a file that was fetched always has one."""
         os.fsync(self._file.fileno())
         source = Source(
@@ -110,14 +127,19 @@ class Part:
             sha256=self.digest.hexdigest(),
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_record(data_file, source, str(storage.fingerprint(self.path)))
-        storage.publish(self.path, data_file)
+        write_record(self._data_file, source, str(storage.fingerprint(self.path)))
         storage.remove(self._note_path)
+        storage.publish(self.path, self._data_file)
         return source
 
     def _count(self, data: Any) -> None:
         self.size += len(data)
         self.digest.update(data)
+
+
+def part_path(data_file: str) -> str:
+    """Where the bytes of a data file arrive."""
+    return f"{data_file}.part"
 
 
 @contextlib.contextmanager
@@ -128,18 +150,27 @@ def opened(url: str, data_file: str) -> Iterator[Part]:
         DownloadError: another process is writing to it.
         StorageError: it cannot be written.
     """
-    path = f"{data_file}.part"
-    with storage.explaining("write", path):
+    path = part_path(data_file)
+    with storage.explaining("write", data_file):
+        if os.path.isdir(data_file):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DownloadError(f"{path} is being written by another process; wait until it has ended") from None
-            part = Part(url, path, f"{path}.json", file)
+            if not _lock(file, path):
+                raise DownloadError(f"{path} is being written by another process; wait until it has ended")
+            part = Part(url, data_file, file)
             try:
                 yield part
             except BaseException:
                 if not part.size or not part.note.validator:  # nothing that could be gone on with
                     part.discard()
                 raise
+
+
+def _lock(file: IO[bytes], path: str) -> bool:
+    """Lock the file, unless another process has; between open and lock it may have published it, too."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False

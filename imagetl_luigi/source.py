@@ -7,16 +7,26 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 from imagetl_luigi import storage
+from imagetl_luigi.errors import ParameterError
 
 _SECRET = re.compile(
-    r"x-(amz|goog|oss|cos|ms)-.*|awsaccesskeyid|googleaccessid|expires|policy|key-pair-id|signature|sig|se|sp|sr|sv|st|spr|skoid|sktid|"
-    r".*(token|secret|passw(or)?d|api_?key|credential|auth)",
+    r"x-(amz|goog|oss|cos|ms)-.*|sig|"
+    r"((access|auth|api|bearer|id|refresh|sas|security|session)[_-]?)?token|"
+    r".*(signature|secret|passw(or)?d|pwd|api[_-]?key|credentials?|auth)",
     re.IGNORECASE,
 )
-"""Names of query parameters that carry a secret, or that change with one: signed URLs of the object stores, tokens."""
+"""Names of query parameters that carry a secret, as in the signed URLs of the object stores."""
+
+_SIGNATURE = re.compile(r"signature|sig", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"expires|policy|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|"
+    r"s[eprstv]|sip|sdd|spr|srt|ses|sk(oid|tid|[estv])",
+    re.IGNORECASE,
+)
+"""Names that say, beside a signature, what is signed and until when; alone they may mean anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,38 +56,49 @@ def public_url(url: str) -> str:
 
     >>> public_url("https://me:pw@example.org/a.img?raw=true&X-Amz-Signature=f00")
     'https://example.org/a.img?raw=true'
+
+    Raises:
+        ParameterError: it has no valid host and port.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
+    if local_path(url) is not None:
         return url
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in query if not _SECRET.fullmatch(name)]
-    text = parts.query if len(kept) == len(query) else urlencode(kept)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, text, ""))
+    parts = _split(url)
+    fields = [(unquote_plus(field.partition("=")[0]), field) for field in parts.query.split("&")]
+    signed = any(_SIGNATURE.fullmatch(name) for name, _ in fields)
+    kept = [field for name, field in fields if not _SECRET.fullmatch(name) and not (signed and _SIGNED.fullmatch(name))]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(kept), ""))
 
 
 def source_id(url: str) -> str:
     """Sixteen hexadecimal digits that stand for a URL where it should not be read, as in a published GIF."""
-    return hashlib.sha256(public_url(url).encode()).hexdigest()[:16]
+    return hashlib.sha256(public_url(url).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def default_workspace(url: str) -> str:
     """A folder for the outputs of `url` alone: readable, and never shared by two URLs.
 
     >>> default_workspace("https://example.org/cam/all images.img?raw=true")
-    'data/all-images-1e57b5b3'
+    'data/all-images-b9271729'
     """
-    name = unquote(urlsplit(url).path if "://" in url else url).rstrip("/").rpartition("/")[2]
+    name = unquote(_split(url).path if "://" in url else url).rstrip("/").rpartition("/")[2]
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", os.path.splitext(name)[0]).strip("-")[:40]
     return f"data/{stem or 'stream'}-{source_id(url)[:8]}"
 
 
 def local_path(url: str) -> str | None:
-    """The path that a file:// URL or a plain path names (RFC 8089), or None for any other URL."""
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return unquote(parts.path)
-    return url if "://" not in url else None
+    """The path that a file:// URL or a plain path names (RFC 8089), or None for any other URL.
+
+    Raises:
+        ParameterError: a file:// URL of another machine.
+    """
+    if not url.lower().startswith("file:"):
+        return url if "://" not in url else None
+    parts = _split(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ParameterError(
+            f"url = {url!r} names a file of the machine {parts.netloc!r}; write three slashes for one of this: file:///…"
+        )
+    return unquote(parts.path, errors="surrogateescape")
 
 
 def record_path(data_file: str) -> str:
@@ -121,4 +142,17 @@ def describe(data_file: str, url: str) -> Source:
 
 def file_url(path: str) -> str:
     """The file:// URL of an absolute path."""
-    return "file://" + quote(path)
+    return "file://" + quote(os.fsencode(path))
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL. What cannot be taken apart is not shown either: there may be a password in it."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ParameterError(
+            f"url = '{url.partition('://')[0]}://…' has no valid host and port behind the slashes; "
+            "write %2F, %3F, %23, %40, %5B for / ? # @ [ in a user name or password"
+        ) from None
+    return parts

@@ -29,6 +29,7 @@ _REMEDIES = {
     errno.EACCES: "allow this user to use it, or choose another --workspace",
     errno.EPERM: "allow this user to use it, or choose another --workspace",
     errno.EROFS: "choose a --workspace that can be written to",
+    errno.EEXIST: "a part of the path is a file; choose another path",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "it is a folder; choose another path",
     errno.ENAMETOOLONG: "choose a shorter path",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -28,9 +29,8 @@ Progress = Callable[[int, int | None], None]
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _FINAL_ERRORS = (
     requests.exceptions.SSLError,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
     requests.exceptions.TooManyRedirects,
+    ValueError,  # a URL, here or in a Location, that no request can be made of; all kinds of it are ValueErrors
 )
 
 
@@ -51,17 +51,18 @@ def transfer(
     try:
         with _request(url, part, settings) as response:
             if response.status_code == 416 and part.size:
+                size = part.size
                 part.restart(Note(url=part.url))
-                raise TransientError(f"{part.url} has no byte {part.size:,}; it was replaced by a shorter file")
+                raise TransientError(f"{part.url} has no byte {size:,}; it was replaced by a shorter file")
             _check_status(response, part)
             if not _goes_on(response, part):
                 part.restart(_note(response, part))
             check_size(part.note.length or 0, part.url, limits)
             _receive(response, part, limits, deadline, progress)
     except _FINAL_ERRORS as error:
-        raise DownloadError(f"{part.url} cannot be fetched: {_reason(error)}") from error
+        raise DownloadError(f"{part.url} cannot be fetched: {_reason(error)}") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise TransientError(f"{part.url} broke off or did not answer: {_reason(error)}") from error
+        raise TransientError(f"{part.url} broke off or did not answer: {_reason(error)}") from None
     if part.note.length is not None and part.size != part.note.length:
         raise TransientError(f"{part.url} broke off after {part.size:,} of {part.note.length:,} bytes")
 
@@ -96,26 +97,53 @@ def _goes_on(response: requests.Response, part: Part) -> bool:
     """Whether the body is the rest of what is there (206), and not the whole anew (200)."""
     if response.status_code != 206:
         return False
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if match and part.size and int(match[1]) == part.size and match[2] in ("*", str(part.note.length)):
-        return True
-    shown = response.headers.get("Content-Range")
+    shown = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", shown)
+    if match and part.size and int(match[1]) == part.size and _same_version(response, part.note):
+        total = part.note.length if match[2] == "*" else int(match[2])
+        if part.note.length in (None, total):
+            part.note = replace(part.note, length=total)
+            return True
     size = part.size
     part.restart(Note(url=part.url))
-    raise TransientError(f"{part.url} answered 206 with Content-Range {shown!r}, though bytes {size}- were asked for")
+    raise TransientError(
+        f"{part.url} answered 206 with Content-Range {shown!r}, which is not the rest from byte {size:,} on"
+    )
+
+
+def _same_version(response: requests.Response, note: Note) -> bool:
+    """Whether a 206 names the version that was asked for, or none; there are servers that overlook If-Range."""
+    name = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    return name in (None, note.etag, note.last_modified) and not _encoded(response)
+
+
+def _encoded(response: requests.Response) -> bool:
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _note(response: requests.Response, part: Part) -> Note:
-    encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    length = response.headers.get("Content-Length", "")
-    if encoded:  # the ranges would be those of another representation, and the length too
+    if _encoded(response):  # the ranges would be those of another representation, and the length too
         return Note(url=part.url)
     return Note(
         url=part.url,
         etag=response.headers.get("ETag"),
         last_modified=response.headers.get("Last-Modified"),
-        length=int(length) if length.isdecimal() else None,
+        validator=_validator(response),
+        length=response.raw.length_remaining,
     )
+
+
+def _validator(response: requests.Response) -> str | None:
+    """What If-Range may be given (RFC 9110, 13.1.5): a strong ETag, or where there is no ETag, a strong date.
+
+    A date is strong if it was over when the answer was made; within its second the file may change again.
+    """
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified", "")
+    if etag:
+        return None if etag.startswith("W/") else etag
+    date = _date(modified)
+    answered = _date(response.headers.get("Date", "")) or datetime.now(UTC)
+    return modified if date and answered - date >= timedelta(seconds=1) else None
 
 
 def _receive(response: requests.Response, part: Part, limits: Limits, deadline: float, progress: Progress) -> None:
@@ -140,15 +168,21 @@ def _retry_after(response: requests.Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
+    date = _date(text)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds()) if date else None
+
+
+def _date(text: str) -> datetime | None:
+    """The time that an HTTP-date names, if it is one."""
     try:
-        wait = parsedate_to_datetime(text) - datetime.now(UTC)
-    except (ValueError, TypeError):
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, wait.total_seconds())
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason; the outer ones repeat the URL, with its secrets."""
+    """The innermost reason, since the outer ones repeat the URL, with its secrets; without any other URL."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return str(error) or type(error).__name__
+    return re.sub(r"://\S+", "://…", str(error)) or type(error).__name__

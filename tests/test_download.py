@@ -1,0 +1,688 @@
+"""Fetching: the whole file or none, whatever the server, the network, the disk or the user does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import wait_until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from server import (
+    Fault,
+    Server,
+    chunked,
+    cut,
+    drip,
+    gzipped,
+    header,
+    hold,
+    ignore_if_range,
+    ignore_range,
+    redirect,
+    silent,
+    status,
+)
+
+from imagetl_luigi.download import fetch
+from imagetl_luigi.errors import DownloadError, ParameterError, StorageError
+from imagetl_luigi.settings import DownloadSettings, Limits
+from imagetl_luigi.source import Source, file_url, read_record, record_path
+
+BODY = random.Random(1).randbytes(10_000)
+LONG_AGO = "Wed, 01 Jan 2020 00:00:00 GMT"
+
+RUN = """
+import sys
+from imagetl_luigi.download import fetch
+from imagetl_luigi.settings import DownloadSettings, Limits
+fetch(*sys.argv[1:], settings=DownloadSettings(), limits=Limits(), progress=lambda *_: None)
+"""
+
+RUN_OVERTAKEN = """
+def overtake(event, _, overtaken=[]):
+    if event == "fcntl.flock" and not overtaken:
+        overtaken.append(True)
+        fetch(*sys.argv[1:], settings=DownloadSettings(), limits=Limits(), progress=lambda *_: None)
+import sys
+sys.addaudithook(overtake)
+"""
+"""Before it locks the part, which is open by then, another run fetches all and publishes."""
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> str:
+    return str(tmp_path / "workspace" / "image-data.img")
+
+
+def get(url: str, data_file: str, *, limits: Limits | None = None, progress: Any = None, **chosen: float) -> Source:
+    quick: dict[str, Any] = {"retry_wait": 0.0, "connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 60.0}
+    return fetch(
+        url,
+        data_file,
+        settings=DownloadSettings(**quick | chosen),
+        limits=limits or Limits(),
+        progress=progress or (lambda *_: None),
+    )
+
+
+def read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def asked(server: Server, name: str) -> list[str | None]:
+    return [request.headers[name] for request in server.requests]
+
+
+def files(data_file: str) -> list[str]:
+    folder = os.path.dirname(data_file)
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+# The whole file
+
+
+def test_the_whole_file_appears_with_its_record_and_nothing_else(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"', last_modified=LONG_AGO)
+    steps: list[tuple[int, int | None]] = []
+    source = get(url, data_file, progress=lambda *step: steps.append(step))
+    assert read(data_file) == BODY
+    assert files(data_file) == [os.path.basename(record_path(data_file)), "image-data.img"]
+    assert read_record(data_file) == (source, f"{len(BODY)}-{os.stat(data_file).st_mtime_ns}")
+    assert source.fetched_at and datetime.fromisoformat(source.fetched_at) <= datetime.now(UTC)
+    assert (source.url, source.etag, source.last_modified, source.length, source.sha256) == (
+        url,
+        '"1"',
+        LONG_AGO,
+        len(BODY),
+        hashlib.sha256(BODY).hexdigest(),
+    )
+    assert steps[-1] == (len(BODY), len(BODY))
+    assert asked(server, "Accept-Encoding") == ["identity"]
+
+
+@pytest.mark.parametrize("path", ["/two words.img", "/50%.img", "/a&b;c='d'\"e\".img", "/größe/日本.img", "/a+b.img"])
+@pytest.mark.parametrize("query", ["", "?raw=true&name=ü x&quote='\""])
+def test_any_characters_may_stand_in_a_url(server: Server, data_file: str, path: str, query: str) -> None:
+    for url in (server.put(path, BODY) + query, server.url() + path + query):
+        get(url, data_file)
+        assert read(data_file) == BODY
+        os.unlink(data_file)
+
+
+def test_redirects_are_followed_to_another_server_and_so_is_the_rest(server: Server, data_file: str) -> None:
+    with Server() as elsewhere:
+        target = elsewhere.put("/b.img", BODY, etag='"1"')
+        server.always(redirect(target))
+        elsewhere.once(cut(4000))
+        source = get(server.url("/a.img"), data_file)
+        assert asked(elsewhere, "Range") == [None, "bytes=4000-"]
+    assert read(data_file) == BODY
+    assert source.url == server.url("/a.img")
+
+
+def test_a_compressed_body_is_unpacked_and_never_gone_on_with(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    server.once(gzipped, cut(4000))
+    server.once(gzipped)
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<!---->" * 500, b"<!-- no end <html>", b"<htmlx>", b"GIF89a<html>", b"\n\n\n\n", b"<?xml ?><svg/>"],
+    ids=repr,
+)
+def test_what_only_resembles_a_web_page_is_taken(server: Server, data_file: str, body: bytes) -> None:
+    get(server.put("/a.img", body), data_file)
+    assert read(data_file) == body
+
+
+# What passes
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param((status(500),), id="500"),
+        pytest.param((status(502),), id="502"),
+        pytest.param((status(429),), id="429"),
+        pytest.param((status(408),), id="408"),
+        pytest.param((cut(0),), id="no body"),
+        pytest.param((cut(1),), id="one byte"),
+        pytest.param((chunked, cut(9000)), id="half a chunk"),
+        pytest.param((cut(9000), chunked), id="no last chunk"),
+        pytest.param((hold(4000),), id="nothing more"),
+        pytest.param((silent,), id="no answer"),
+    ],
+)
+@pytest.mark.parametrize("validator", [{"etag": '"1"'}, {"last_modified": LONG_AGO}, {}], ids=["etag", "date", "none"])
+def test_what_passes_is_tried_again(
+    server: Server, data_file: str, faults: tuple[Fault, ...], validator: dict[str, str]
+) -> None:
+    url = server.put("/a.img", BODY, **validator)
+    server.once(*faults)
+    get(url, data_file, read_timeout=0.1)
+    assert read(data_file) == BODY
+    assert len(server.requests) == 2
+
+
+def test_a_length_that_was_too_long_once_is_begun_anew(
+    server: Server, data_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    server.once(header("Content-Length", str(len(BODY) + 1)))
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, "bytes=10000-", None]
+    assert f"{url} has no byte 10,000" in caplog.text
+
+
+@pytest.mark.parametrize("validator", [{}, {"last_modified": LONG_AGO}], ids=["etag", "etag and date"])
+@pytest.mark.parametrize("framing", [(), (chunked,)], ids=["length", "chunked"])
+def test_no_byte_is_fetched_twice(
+    server: Server, data_file: str, validator: dict[str, str], framing: tuple[Fault, ...]
+) -> None:
+    url = server.put("/a.img", BODY, etag='"1"', **validator)
+    server.once(cut(3000), *framing)
+    server.once(cut(4000), *framing)
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, "bytes=3000-", "bytes=7000-"]
+    assert asked(server, "If-Range") == [None, '"1"', '"1"']
+    assert framing or sum(request.sent for request in server.requests) == len(BODY)
+
+
+def test_a_date_serves_where_there_is_no_etag(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, last_modified=LONG_AGO)
+    server.once(cut(3000))
+    get(url, data_file)
+    assert asked(server, "If-Range") == [None, LONG_AGO]
+    assert sum(request.sent for request in server.requests) == len(BODY)
+
+
+@pytest.mark.parametrize(
+    "validator",
+    [
+        {"etag": 'W/"1"'},
+        {"etag": 'W/"1"', "last_modified": LONG_AGO},
+        {"last_modified": formatdate(32503680000, usegmt=True)},
+        {"last_modified": "yesterday"},
+        {"last_modified": LONG_AGO, "Date": LONG_AGO},
+    ],
+    ids=["weak", "weak-with-date", "date-to-come", "no-date", "date-of-this-second"],
+)
+def test_what_is_no_strong_validator_is_never_given_to_if_range(
+    server: Server, data_file: str, validator: dict[str, str]
+) -> None:
+    url = server.put("/a.img", BODY, **validator)
+    server.once(cut(3000))
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == asked(server, "If-Range") == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("faults", "requests"),
+    [
+        ((ignore_range,), 2),
+        ((status(416),), 3),
+        ((header("Content-Range", f"bytes 3001-9999/{len(BODY)}"),), 3),
+        ((header("Content-Range", f"bytes 3000-9998/{len(BODY) - 1}"),), 3),
+        ((header("Content-Range", "pages 3000-9999/10000"),), 3),
+        ((header("Content-Range", None),), 3),
+        ((header("ETag", '"2"'),), 3),
+        ((gzipped,), 3),
+    ],
+    ids=["200", "416", "wrong-start", "wrong-length", "wrong-unit", "no-content-range", "other-etag", "compressed"],
+)
+def test_a_rest_that_does_not_fit_is_dropped_and_all_begun_anew(
+    server: Server, data_file: str, faults: tuple[Fault, ...], requests: int
+) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    server.once(cut(3000))
+    server.once(*faults)
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, "bytes=3000-", None][:requests]
+
+
+def test_a_206_that_is_not_asked_for_is_not_taken(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY)
+    server.once(lambda response: response.give(206, BODY[5:], {"Content-Range": "bytes 5-9999/10000"}))
+    get(url, data_file)
+    assert read(data_file) == BODY
+
+
+def test_a_file_replaced_by_a_shorter_one_is_fetched_anew(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    server.once(cut(3000))
+    with pytest.raises(DownloadError, match="broke off"):
+        get(url, data_file, retries=0)
+    server.put("/a.img", BODY[:100], etag='"1"')
+    get(url, data_file)
+    assert read(data_file) == BODY[:100]
+
+
+VERSIONS = [random.Random(seed).randbytes(length) for seed, length in enumerate([400, 400, 300])]
+NAMES = [
+    lambda version: {"etag": f'"{version}"'},
+    lambda version: {"last_modified": f"Wed, 0{version + 1} Jan 2020 00:00:00 GMT"},
+    lambda version: {"etag": f'W/"{version}"', "last_modified": LONG_AGO},
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    names=st.sampled_from(NAMES),
+    tries=st.lists(
+        st.tuples(
+            st.sampled_from(range(len(VERSIONS))),
+            st.sampled_from([ignore_if_range, ignore_range, gzipped, chunked]),
+            st.integers(1, 400),
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+)
+def test_bytes_of_two_versions_are_never_mixed(names: Any, tries: list[tuple[int, Fault, int]]) -> None:
+    with Server() as server, tempfile.TemporaryDirectory() as folder:
+        data_file = os.path.join(folder, "data")
+        for version, fault, end in tries:
+            url = server.put("/a.img", VERSIONS[version], **names(version))
+            server.once(fault, cut(end))
+            with contextlib.suppress(DownloadError):
+                get(url, data_file, retries=0)
+            assert not os.path.exists(data_file) or read(data_file) in VERSIONS
+        url = server.put("/a.img", VERSIONS[0], **names(0))
+        assert get(url, data_file).length == len(read(data_file))
+        assert read(data_file) in VERSIONS
+
+
+# Waiting
+
+
+def in_two_seconds() -> str:
+    return formatdate(datetime.now(UTC).timestamp() + 2, usegmt=True)
+
+
+@pytest.mark.parametrize("when", [lambda: "1", in_two_seconds], ids=["seconds", "date"])
+def test_a_server_that_asks_for_time_gets_it(
+    server: Server, data_file: str, caplog: pytest.LogCaptureFixture, when: Any
+) -> None:
+    url = server.put("/a.img", BODY)
+    server.once(status(503, retry_after=when()))
+    get(url, data_file)
+    first, second = server.requests
+    assert second.at - first.at > 0.9
+    assert f"{url} answered 503 Service Unavailable; trying again in" in caplog.text
+
+
+@pytest.mark.parametrize("when", ["", "soon", "-1", "1.5", LONG_AGO, "Wed, 01 Jan 2030 00:00:00 +99999999999999999999"])
+def test_a_retry_after_that_says_nothing_is_overlooked(server: Server, data_file: str, when: str) -> None:
+    url = server.put("/a.img", BODY)
+    server.once(status(503, retry_after=when))
+    get(url, data_file)
+    assert read(data_file) == BODY
+
+
+@pytest.mark.parametrize("when", ["3600", "9" * 400, "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_nobody_waits_longer_than_the_whole_download_may_take(server: Server, data_file: str, when: str) -> None:
+    server.always(status(503, retry_after=when))
+    with pytest.raises(DownloadError, match="503"):
+        get(server.url("/a.img"), data_file)
+    assert len(server.requests) == 1
+
+
+# What does not pass
+
+
+@pytest.mark.parametrize(
+    ("faults", "requests", "message"),
+    [
+        ((status(404),), 1, "answered 404 Not Found; check the URL"),
+        ((status(403),), 1, "answered 403 Forbidden"),
+        ((status(204),), 1, "answered 204"),
+        ((status(500),), 3, "answered 500"),
+        ((cut(0),), 3, "broke off"),
+        ((cut(100),), 3, "broke off"),
+        ((chunked, cut(100)), 3, "broke off"),
+        ((header("Content-Length", str(len(BODY) + 1)),), 3, "broke off"),
+        ((silent,), 3, "timed out"),
+        ((hold(100),), 3, "timed out"),
+        ((lambda response: response.give(200, b"", {}),), 1, "is empty"),
+        ((lambda response: response.give(200, b"\n<!-- x --><!DOCTYPE html>", {}),), 1, "is a web page"),
+        ((lambda response: response.give(200, b'\xef\xbb\xbf<?xml version="1.0"?><HTML>', {}),), 1, "is a web page"),
+        ((redirect("/a.img"),), 31, "Exceeded 30 redirects"),
+        ((redirect("ftp://example.org/a.img"),), 1, "cannot be fetched"),
+        ((redirect("http://[/"),), 1, "cannot be fetched"),
+        ((redirect("http://127.0.0.1:99999/"),), 1, "cannot be fetched"),
+    ],
+)
+def test_what_does_not_pass_is_one_clear_error_and_no_file(
+    server: Server, data_file: str, faults: tuple[Fault, ...], requests: int, message: str
+) -> None:
+    url = server.put("/a.img", BODY)
+    server.always(*faults)
+    with pytest.raises(DownloadError, match=message) as error:
+        get(url, data_file, read_timeout=0.1)
+    assert str(error.value).startswith(url)
+    assert len(server.requests) == requests
+    assert files(data_file) == []
+
+
+@pytest.mark.parametrize("faults", [(), (chunked,)], ids=["by-its-length", "by-its-bytes"])
+def test_a_stream_beyond_the_limit_is_refused(server: Server, data_file: str, faults: tuple[Fault, ...]) -> None:
+    url = server.put("/a.img", BODY)
+    server.always(*faults)
+    with pytest.raises(DownloadError, match=r"more than \[limits\] stream_bytes = 9,999 bytes"):
+        get(url, data_file, limits=Limits(stream_bytes=9_999))
+    assert len(server.requests) == 1
+    assert files(data_file) == []
+    get(url, data_file, limits=Limits(stream_bytes=10_000))
+
+
+def test_a_body_that_drips_for_too_long_is_given_up_and_gone_on_with_by_the_next_run(
+    server: Server, data_file: str
+) -> None:
+    url = server.put("/a.img", BODY[:200], etag='"1"')
+    server.once(drip(0.02))
+    with pytest.raises(DownloadError, match=r"within \[download\] total_timeout; run again to go on"):
+        get(url, data_file, total_timeout=0.1)
+    assert len(server.requests) == 1
+    got = os.path.getsize(f"{data_file}.part")
+    get(url, data_file)
+    assert asked(server, "Range") == [None, f"bytes={got}-"]
+    assert read(data_file) == BODY[:200]
+
+
+@contextlib.contextmanager
+def deaf_port(*, backlog: bool) -> Iterator[int]:
+    """A port that refuses connections, or one whose queue is full, so that they are not even refused."""
+    with contextlib.ExitStack() as stack:
+        bound = stack.enter_context(socket.socket())
+        bound.bind(("127.0.0.1", 0))
+        if backlog:
+            bound.listen(0)
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(bound.getsockname())
+        yield bound.getsockname()[1]
+
+
+@pytest.mark.parametrize(("backlog", "reason"), [(False, "Connection refused"), (True, "timed out")])
+def test_a_server_that_is_not_there_is_asked_two_times_more(
+    data_file: str, caplog: pytest.LogCaptureFixture, backlog: bool, reason: str
+) -> None:
+    with deaf_port(backlog=backlog) as port, pytest.raises(DownloadError, match=reason):
+        get(f"http://127.0.0.1:{port}/a.img", data_file, connect_timeout=0.1)
+    assert caplog.text.count("trying again") == 2
+    assert files(data_file) == []
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", f"{'a' * 64}.example", "a..example", "*.example", ":80"])
+def test_a_host_that_cannot_be_is_a_download_error(data_file: str, host: str) -> None:
+    with pytest.raises(DownloadError):
+        get(f"http://{host}/a.img", data_file)
+    assert files(data_file) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/a.img",
+        "s3://bucket/a.img",
+        "HTPP://example.org/a.img",
+        "http://",
+        "http:///a.img",
+        "http://?a",
+        "http://host:port/",
+        "http://host:99999/",
+        "http://[::1/",
+        "file://host/a.img",
+    ],
+)
+def test_what_is_no_url_to_fetch_is_a_parameter_error(data_file: str, url: str) -> None:
+    with pytest.raises(ParameterError):
+        get(url, data_file)
+    assert files(data_file) == []
+
+
+# Local files
+
+
+@pytest.mark.parametrize(
+    "name", ["a.img", "two words.img", "50%25.img", "a#b?c=d&e.img", "größe 日本.img", "http:a.img"]
+)
+def test_paths_and_file_urls_are_copied(tmp_path: Path, data_file: str, name: str) -> None:
+    original = tmp_path / name
+    original.write_bytes(BODY)
+    for url in (str(original), file_url(str(original)), file_url(str(original)).replace("file://", "FILE://localhost")):
+        source = get(url, data_file)
+        assert read(data_file) == BODY
+        assert (source.url, source.length) == (url, len(BODY))
+        os.unlink(data_file)
+    assert original.read_bytes() == BODY
+
+
+def test_bytes_that_are_no_text_may_stand_in_a_file_name(tmp_path: Path, data_file: str) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.img")
+    Path(path).write_bytes(BODY)
+    get(path, data_file)
+    get(file_url(path), data_file)
+    assert read(data_file) == BODY
+
+
+def test_a_path_with_no_file_is_a_download_error(tmp_path: Path, data_file: str) -> None:
+    for path in (tmp_path / "none.img", tmp_path, Path("a\0b")):
+        with pytest.raises(DownloadError, match="there is no file"):
+            get(str(path), data_file)
+    with pytest.raises(DownloadError, match="more than"):
+        get(__file__, data_file, limits=Limits(stream_bytes=1))
+    assert files(data_file) == []
+
+
+@pytest.mark.parametrize("length", [10, 20_000])
+def test_a_file_that_changes_while_it_is_copied_is_not_taken(tmp_path: Path, data_file: str, length: int) -> None:
+    original = tmp_path / "a.img"
+    original.write_bytes(bytes(600_000))
+    with pytest.raises(DownloadError, match="changed while it was copied"):
+        get(str(original), data_file, progress=lambda *_: os.truncate(original, 600_000 + length))
+    with pytest.raises(DownloadError, match="changed while it was copied"):
+        get(str(original), data_file, progress=lambda *_: os.truncate(original, length))
+    assert files(data_file) == []
+
+
+# Runs that end early
+
+
+@contextlib.contextmanager
+def another_process(server: Server, url: str, data_file: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in a process of its own that has fetched 4,000 bytes and waits for more; killed in the end."""
+    server.once(hold(4000))
+    with subprocess.Popen([sys.executable, "-c", RUN, url, data_file]) as process:
+        part = Path(f"{data_file}.part")
+        try:
+            wait_until(lambda: part.exists() and part.stat().st_size == 4000, 30)
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def test_the_part_of_a_killed_process_is_gone_on_with(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    with another_process(server, url, data_file):
+        pass
+    assert files(data_file) == ["image-data.img.part", "image-data.img.part.json"]
+    source = get(url, data_file)
+    assert read(data_file) == BODY
+    assert source.sha256 == hashlib.sha256(BODY).hexdigest()
+    assert asked(server, "Range") == [None, "bytes=4000-"]
+
+
+def test_two_processes_at_once_are_one_clear_error(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    with another_process(server, url, data_file):
+        with pytest.raises(DownloadError, match=r"image-data\.img\.part is being written by another process"):
+            get(url, data_file)
+        assert os.path.getsize(f"{data_file}.part") == 4000
+    assert len(server.requests) == 1
+
+
+def test_a_run_that_opened_the_part_just_before_it_was_published_does_not_spoil_it(
+    server: Server, data_file: str
+) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    run = subprocess.run([sys.executable, "-c", RUN_OVERTAKEN + RUN, url, data_file], capture_output=True, check=False)
+    assert b"is being written by another process" in run.stderr
+    assert read(data_file) == BODY
+    assert len(server.requests) == 1
+
+
+def test_the_part_of_another_url_is_not_used(server: Server, data_file: str) -> None:
+    server.once(cut(4000))
+    with pytest.raises(DownloadError):
+        get(server.put("/a.img", BODY[::-1], etag='"1"'), data_file, retries=0)
+    get(server.put("/b.img", BODY, etag='"1"'), data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, None]
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"url": 1}', b'{"surprise": true}', b"\xff"])
+def test_a_part_with_a_spoilt_note_is_not_used(server: Server, data_file: str, note: bytes) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    os.makedirs(os.path.dirname(data_file))
+    Path(f"{data_file}.part").write_bytes(b"anything")
+    Path(f"{data_file}.part.json").write_bytes(note)
+    get(url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None]
+
+
+def test_a_part_that_is_whole_is_published_without_a_request(server: Server, data_file: str) -> None:
+    def interrupt(there: int, of: int | None) -> None:
+        if there == of:
+            raise KeyboardInterrupt
+
+    url = server.put("/a.img", BODY, etag='"1"')
+    with pytest.raises(KeyboardInterrupt):
+        get(url, data_file, progress=interrupt)
+    assert files(data_file) == ["image-data.img.part", "image-data.img.part.json"]
+    source = get(url, data_file)
+    assert read(data_file) == BODY
+    assert (source.etag, source.sha256) == ('"1"', hashlib.sha256(BODY).hexdigest())
+    assert len(server.requests) == 1
+
+
+# The disk
+
+
+def test_a_full_disk_is_a_storage_error_and_the_next_run_goes_on(server: Server, small_disk: Path) -> None:
+    body = BODY * 20
+    url = server.put("/a.img", body, etag='"1"')
+    data_file = str(small_disk / "data.img")
+    hog = small_disk / "hog"
+    hog.write_bytes(bytes(150_000))
+    with pytest.raises(StorageError, match=r"no space for .*data\.img: .* of 200,000; free some and run again"):
+        get(url, data_file)
+    assert not os.path.exists(data_file)
+    got = os.path.getsize(f"{data_file}.part")
+    assert got > 50_000
+    hog.unlink()
+    source = get(url, data_file)
+    assert read(data_file) == body
+    assert source.sha256 == hashlib.sha256(body).hexdigest()
+    assert asked(server, "Range") == [None, f"bytes={got}-"]
+
+
+def test_a_full_disk_leaves_nothing_of_a_local_file(tmp_path: Path, small_disk: Path) -> None:
+    original = tmp_path / "a.img"
+    original.write_bytes(bytes(300_000))
+    with pytest.raises(StorageError, match="no space"):
+        get(str(original), str(small_disk / "data.img"))
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_data_file_that_is_a_folder_is_a_storage_error_before_any_request(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="it is a folder"):
+        get(server.put("/a.img", BODY), str(tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="File exists"):
+        get(server.put("/a.img", BODY), str(tmp_path / "file" / "data.img"))
+    assert server.requests == []
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    return folder
+
+
+@pytest.fixture
+def nobody(closed: Path) -> Iterator[None]:
+    """Without root's rights, for which no permission is ever denied."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+def test_a_denied_permission_is_a_storage_error(closed: Path, nobody: None) -> None:
+    with pytest.raises(StorageError, match="Permission denied; allow this user to use it"):
+        get(__file__, str(closed / "data.img"))
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "faults", [(), (cut(100),), (status(404),), (status(500),), (silent,), (redirect("http://["),)]
+)
+def test_secrets_of_a_url_are_in_no_record_note_error_or_log(
+    server: Server, data_file: str, caplog: pytest.LogCaptureFixture, faults: tuple[Fault, ...]
+) -> None:
+    caplog.set_level(logging.INFO)
+    server.put("/a.img", BODY, etag='"1"')
+    server.always(*faults)
+    url = f"http://me:hunter2@127.0.0.1:{server.port}/a.img?raw=true&X-Amz-Signature=hunter2&token=hunter2#hunter2"
+    told = ""
+    try:
+        get(url, data_file, read_timeout=0.1)
+    except DownloadError:
+        told = traceback.format_exc()
+    assert server.requests[0].headers["Authorization"]
+    assert told or os.path.exists(data_file)
+    kept = b"".join(read(os.path.join(os.path.dirname(data_file), name)) for name in files(data_file))
+    assert "hunter2" not in told + caplog.text
+    assert b"hunter2" not in kept
+    assert b"raw=true" in kept or b"raw=true" in told.encode()
+
+
+def test_a_url_signed_anew_goes_on_with_the_part_of_the_old_one(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    server.once(cut(4000))
+    with pytest.raises(DownloadError):
+        get(f"{url}?X-Amz-Date=1&X-Amz-Signature=old", data_file, retries=0)
+    get(f"{url}?X-Amz-Date=2&X-Amz-Signature=new", data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "Range") == [None, "bytes=4000-"]
