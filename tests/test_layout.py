@@ -1,0 +1,67 @@
+"""Which module may import which, and that what is documented is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from imagetl_luigi import CombineGif
+from imagetl_luigi.config import dask, download, limits
+
+ROOT = Path(__file__).parent.parent
+MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
+LUIGI = {"__init__", "tasks", "config", "parameters", "targets", "progress", "dask_worker"}
+DASK = {"dask_threads", "dask_cluster"}
+WORKFLOW = {"tasks", "targets", "manifest", "split", "formats", "gif", "still", "workspace", "source", "download"}
+
+
+def imports(module: str) -> set[str]:
+    """Names of the modules that it imports, ours without the name of the package."""
+    names: set[str] = set()
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module == "imagetl_luigi"):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+    return {name.removeprefix("imagetl_luigi.") for name in names}
+
+
+def libraries(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - LUIGI - DASK))
+def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
+    assert not libraries(module) & {"luigi", "dask", "distributed"}
+    assert not imports(module) & (LUIGI | DASK)
+
+
+@pytest.mark.parametrize("module", ["dask_worker", "dask_threads", "dask_cluster", "progress"])
+def test_the_dask_worker_knows_nothing_of_the_workflow(module: str) -> None:
+    assert not imports(module) & WORKFLOW
+
+
+@pytest.mark.parametrize(
+    ("library", "module"), [("distributed", "dask_cluster"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still")]
+)
+def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:
+    assert {name for name in MODULES if library in libraries(name)} == {module}
+
+
+def test_the_readme_documents_every_parameter_and_every_setting() -> None:
+    readme = (ROOT / "README.md").read_text()
+    flags = [name.replace("_", "-") for name in CombineGif.get_param_names(include_significant=True)]
+    assert [flag for flag in flags if f"`--{flag}" not in readme] == []
+    settings = [
+        name for section in (download, dask, limits) for name in section.get_param_names(include_significant=True)
+    ]
+    assert [name for name in settings if f"`{name}`" not in readme] == []
+
+
+def test_every_script_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"scripts/\w+", (ROOT / "README.md").read_text()))
+    assert {"scripts/demo", "scripts/test", "scripts/benchmark"} <= named
+    assert [script for script in named if not (ROOT / script).exists()] == []

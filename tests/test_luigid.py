@@ -1,0 +1,112 @@
+"""The workflow under a real luigid."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from conftest import wait_until
+from pictures import gif
+from server import Server
+from workflow import CONFIG, command, stream
+
+FRAMES = [gif(seed=seed) for seed in range(5)]
+
+
+class Luigid:
+    """A central scheduler on a port of 127.0.0.1."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, what: str, **data: Any) -> Any:
+        """The answer of its API, which its page is drawn from."""
+        url = f"http://127.0.0.1:{self.port}/api/{what}"
+        return requests.get(url, params={"data": json.dumps(data)}, timeout=10).json()["response"]
+
+    def tasks(self, status: str) -> dict[str, dict[str, Any]]:
+        """What it shows of the tasks in a state, by family."""
+        listed = self.ask("task_list", status=status, upstream_status="")
+        return {task["name"]: {**task, "id": key} for key, task in listed.items()}
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def luigid(tmp_path: Path) -> Iterator[Luigid]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        daemon = Luigid(free.getsockname()[1])
+    arguments = ["--address", "127.0.0.1", "--port", str(daemon.port), "--state-path", str(tmp_path / "state")]
+    with subprocess.Popen(
+        [str(Path(sys.executable).with_name("luigid")), *arguments],
+        env={"LUIGI_CONFIG_PATH": str(CONFIG)},
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        wait_until(daemon.answers, 30)
+        yield daemon
+        process.terminate()
+
+
+def run(luigid: Luigid, folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    main = ("CombineGif", "--scheduler-port", str(luigid.port), "--url", url, "--workspace", "w")
+    return command(*main, "--download-retry-wait", "0", *options, folder=folder)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_every_stage_is_shown_as_done(luigid: Luigid, server: Server, tmp_path: Path, workers: str) -> None:
+    result = run(luigid, tmp_path, server.put("/a", stream(FRAMES)), "--workers", workers)
+    assert result.returncode == 0, result.stderr
+    assert luigid.tasks("DONE").keys() == {"Download", "Split", "WriteFrames", "CombineGif"}
+    assert (tmp_path / "w/clip.gif").exists()
+
+
+def test_progress_is_shown(luigid: Luigid, server: Server, tmp_path: Path) -> None:
+    data = stream(FRAMES)
+    run(luigid, tmp_path, server.put("/a", data))
+    shown = {
+        name: luigid.ask("get_task_status_message", task_id=task["id"])["statusMessage"]
+        for name, task in luigid.tasks("DONE").items()
+    }
+    assert shown["Download"] == f"{len(data):,} of {len(data):,} bytes"
+    assert shown["WriteFrames"] == "5 of 5 tasks"
+    assert shown["CombineGif"] == "5 of 5 frames"
+    for task in ("Download", "WriteFrames", "CombineGif"):
+        identity = luigid.tasks("DONE")[task]["id"]
+        assert luigid.ask("get_task_progress_percentage", task_id=identity)["progressPercentage"] == 100
+
+
+def test_a_failed_frame_is_shown_with_its_own_error(luigid: Luigid, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w/frames/frame_02.gif").mkdir(parents=True)
+    assert run(luigid, tmp_path, server.put("/a", stream(FRAMES))).returncode == 30
+    failed = luigid.tasks("DISABLED") | luigid.tasks("FAILED")
+    assert failed.keys() == {"WriteFrame"}
+    error = luigid.ask("fetch_error", task_id=failed["WriteFrame"]["id"])["error"]
+    assert json.loads(error).startswith("StorageError: cannot write w/frames/frame_02.gif: Is a directory")
+    assert (tmp_path / "w/frames/frame_04.gif").exists()
+
+
+@pytest.mark.slow
+def test_the_dashboard_of_a_cluster_is_linked(luigid: Luigid, server: Server, tmp_path: Path) -> None:
+    cluster = ("--dask-scheduler", "cluster", "--dask-cluster-workers", "1", "--dask-dashboard", "127.0.0.1:0")
+    assert run(luigid, tmp_path, server.put("/a", stream(FRAMES)), *cluster).returncode == 0
+    assert luigid.tasks("DONE")["WriteFrames"]["tracking_url"].startswith("http://127.0.0.1:")
+
+
+def test_no_luigid_is_a_failure_with_an_exit_code(server: Server, tmp_path: Path) -> None:
+    options = ("--core-rpc-retry-attempts", "1", "--core-rpc-retry-wait", "0")
+    url = server.put("/a", stream(FRAMES))
+    result = command("CombineGif", "--scheduler-port", "9", "--url", url, *options, folder=tmp_path)
+    assert result.returncode != 0
