@@ -30,7 +30,7 @@ setup(
     ],
     extras_require={
         "dashboard": ["bokeh>=3.9.2"],
-        "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "selenium>=4.30", "psutil>=7.2.2", "bokeh>=3.9.2"],
+        "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "psutil>=7.2.2", "bokeh>=3.9.2"],
         "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030"],
     },
     classifiers=[

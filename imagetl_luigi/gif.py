@@ -4,9 +4,10 @@ Each frame's compressed data goes over byte for byte. What is written anew are t
 it: screen, colour tables, delays, disposal and loop count (GIF89a, CompuServe 1990; the NETSCAPE2.0
 block as browsers read it). Comments and application blocks of the frames are dropped.
 
-A canvas that shows behind a frame (a transparent pixel, a smaller picture) is cleared before the next
-one. Viewers disagree on how: Pillow, ffmpeg and libnsgif paint the background colour of the global
-table, browsers clear. So such an animation has no global table and no background to paint.
+Where the canvas shows behind a frame (a transparent pixel, a smaller picture) it must be clear, and not
+show the frame before. Viewers disagree on how to clear: browsers do, while Pillow, ffmpeg and libnsgif paint
+a background colour, and Pillow takes it from the table of whatever frame it is at. So such an animation has
+no global table, only its first frame is cleared, and each later one is undone: what was behind it comes back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise
 from typing import BinaryIO
 
 from imagetl_luigi.errors import FrameError, ParameterError
@@ -27,10 +27,11 @@ DEFAULT_DELAY = 100
 LARGEST_SIDE = 65535
 """Pixels of the widest and of the highest screen of a GIF (GIF89a, section 18)."""
 
-LONGEST_HEAD = 8 * 1024
-"""Bytes at the start of a GIF of ours in which its recipe is found."""
+LONGEST_HEAD = 1024 * 1024
+"""Bytes at the start of a GIF of ours in which its recipe is found. A delimiter typed at a terminal has
+128 KiB at the most (Linux, MAX_ARG_STRLEN), and the recipe up to five characters for each of its bytes."""
 
-_KEEP, _CLEAR = 1, 2  # disposal methods (GIF89a, section 23)
+_KEEP, _CLEAR, _UNDO = 1, 2, 3  # disposal methods (GIF89a, section 23)
 _MARK = b"imagetl_luigi "
 
 
@@ -77,7 +78,7 @@ def combine(
 ) -> Iterator[int]:
     """Write the animation of `frames`, each a GIF file of one picture, to `out`; yield their count as it grows.
 
-    Of a frame of several pictures the first is taken. Two frames are held at a time.
+    Of a frame of several pictures the first is taken. One frame is held at a time.
 
     Args:
         screen: width and height in pixels that hold every frame.
@@ -92,18 +93,18 @@ def combine(
             f"a GIF of {screen[0]} × {screen[1]} pixels is not possible; each side may have {LARGEST_SIDE}"
         )
     shared = b""
-    parsed = ((data, _parse(data, index)) for index, data in enumerate(frames))
-    for count, ((data, gif), (_, following)) in enumerate(pairwise(chain(parsed, [(b"", None)])), start=1):
-        assert gif is not None  # only the last one is
-        if count == 1:
-            shared = _palette(data, gif) if opaque else b""
-            out.write(_head(screen, shared, recipe))
+    for index, data in enumerate(frames):
+        gif = _parse(data, index)
         palette = _palette(data, gif)
-        covered = opaque or (following is not None and _covers(following, screen))
-        out.write(_control(gif, _delay(gif, recipe.delay), _KEEP if covered else _CLEAR))
+        if index == 0:
+            shared = palette if opaque else b""
+            out.write(_head(screen, shared, recipe))
+        disposal = _KEEP if opaque else _UNDO if index else _CLEAR
+        transparent = gif.transparent if opaque or gif.transparent is not None else _spare_index(gif, palette)
+        out.write(_control(disposal, _delay(gif, recipe.delay), transparent))
         out.write(_descriptor(gif, b"" if palette == shared else palette))
         out.write(memoryview(data)[slice(*gif.data)])
-        yield count
+        yield index + 1
     out.write(b";")
 
 
@@ -117,7 +118,7 @@ def read_recipe(head: bytes) -> Recipe | None:
         if label == 0xFE and text.startswith(_MARK):
             try:
                 return Recipe(**json.loads(text.removeprefix(_MARK)))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, RecursionError):
                 return None
     return None
 
@@ -152,19 +153,16 @@ def _delay(gif: Gif, delay: int | None) -> int:
     return delay // 10 if delay is not None else gif.delay or DEFAULT_DELAY // 10
 
 
-def _covers(gif: Gif, screen: tuple[int, int]) -> bool:
-    return gif.transparent is None and gif.box == (0, 0, *screen)
+def _spare_index(gif: Gif, palette: bytes) -> int | None:
+    """A colour that the picture cannot use, to be named as its transparent one; None if there may be none.
 
-
-def _control(gif: Gif, delay: int, disposal: int) -> bytes:
-    """The graphic control extension (GIF89a, section 23).
-
-    Pillow clears a picture to transparent only if it has a transparent index, so one is named
-    that the picture cannot use: 255, where its codes have fewer than 8 bits.
+    Pillow lets nothing but black or a palette's colour stand behind a picture without a transparent one.
     """
-    transparent = gif.transparent
-    if transparent is None and disposal == _CLEAR and gif.code_size < 8:
-        transparent = 255
+    return 255 if gif.code_size < 8 or len(palette) < 3 * 256 else None
+
+
+def _control(disposal: int, delay: int, transparent: int | None) -> bytes:
+    """The graphic control extension (GIF89a, section 23)."""
     flags = disposal << 2 | (transparent is not None)
     return b"!\xf9\x04" + struct.pack("<BHBB", flags, delay, transparent or 0, 0)
 
@@ -185,8 +183,8 @@ def _sub_blocks(data: bytes) -> bytes:
 
 
 def _read_sub_blocks(head: bytes, position: int) -> tuple[bytes, int]:
-    data = b""
+    pieces = []
     while position < len(head) and head[position]:
-        data += head[position + 1 : position + 1 + head[position]]
+        pieces.append(head[position + 1 : position + 1 + head[position]])
         position += 1 + head[position]
-    return data, position + 1
+    return b"".join(pieces), position + 1

@@ -1,4 +1,4 @@
-"""One still picture of any format that imageio reads, turned into a GIF of one picture.
+"""One still picture of any format that imageio reads with Pillow, turned into a GIF of one picture.
 
 GIF frames never come here: importing this module imports imageio and numpy.
 """
@@ -14,6 +14,9 @@ from PIL import Image
 
 from imagetl_luigi.errors import FrameError
 
+_CLEAR = 255  # colour index of clear pixels
+_HALF = 128  # alpha from which on a pixel is painted
+
 
 def still_to_gif(data: bytes, name: str) -> bytes:
     """Decode the picture `data` (of an animation, the first) and quantise it to a GIF of at most 256 colours.
@@ -28,29 +31,31 @@ def still_to_gif(data: bytes, name: str) -> bytes:
     try:
         pixels = _decode(data)
     except Exception as error:  # decoders raise what they like on damaged data
-        raise FrameError(f"{name} cannot be decoded: {error}; fetch the stream again or repair it") from error
-    clear = pixels[..., 3] < 128
+        reason = error.__cause__ or error  # imageio's own says no more than that Pillow failed
+        raise FrameError(f"{name} cannot be decoded: {reason}; fetch the stream again or repair it") from error
+    clear = pixels[..., 3] < _HALF
     # Pillow, and not imageio's own GIF writer, which drops transparency
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3])).quantize(
-        255 if clear.any() else 256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    painted = Image.fromarray(pixels[~clear][np.newaxis, :, :3]).quantize(
+        _CLEAR if clear.any() else 256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
     )
-    options = {}
-    if clear.any():
-        picture.paste(255, mask=Image.fromarray(clear))
-        options["transparency"] = 255
+    indexes = np.full(clear.shape, _CLEAR, np.uint8)
+    indexes[~clear] = np.asarray(painted)[0]
+    picture = Image.fromarray(indexes)
+    picture.putpalette(painted.getpalette() or [])
     out = io.BytesIO()
-    picture.save(out, "GIF", optimize=False, **options)
+    picture.save(out, "GIF", optimize=False, **({"transparency": _CLEAR} if clear.any() else {}))
     return out.getvalue()
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture as an array of shape (height, width, 4), red, green, blue and alpha from 0 to 255."""
-    pixels = np.asarray(iio.imread(data, index=0))
-    if pixels.dtype != np.uint16:
-        return np.asarray(iio.imread(data, index=0, mode="RGBA"))
-    pixels = (pixels // 257).astype(np.uint8)
-    if pixels.ndim == 2:
-        pixels = np.stack([pixels] * 3, axis=-1)
-    if pixels.shape[-1] == 3:
-        pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
-    return pixels
+    """The picture as an array of shape (height, width, 4), red, green, blue and alpha from 0 to 255.
+
+    Without the plugin's name imageio would offer damaged data to every decoder that is installed.
+    """
+    about = iio.immeta(data, index=0, plugin="pillow")
+    if about["mode"] != "I;16":  # of 16 bits is only grey; of colours Pillow gives the upper 8
+        return np.asarray(iio.imread(data, index=0, plugin="pillow", mode="RGBA"))
+    pixels = np.asarray(iio.imread(data, index=0, plugin="pillow"))
+    grey = (pixels >> 8).astype(np.uint8)
+    alpha = np.where(pixels == about.get("transparency"), 0, 255).astype(np.uint8)
+    return np.stack([grey, grey, grey, alpha], axis=-1)

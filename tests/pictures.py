@@ -62,3 +62,32 @@ def raw_gif(
             b"\0;",
         ]
     )
+
+
+def every_kind(seed: int = 0) -> dict[str, bytes]:
+    """A picture of 12 × 8 pixels in each format and in the variants that are laid out differently."""
+    paletted = noise(seed=seed)
+    colour = paletted.convert("RGB")
+    clear = paletted.convert("RGBA")
+    clear.putpixel((0, 0), (0, 0, 0, 0))
+    thumbnail = encode(colour.resize((4, 4)), "JPEG")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0\n\n\n\n" + thumbnail
+    return {
+        "gif 87a": encode(paletted, "GIF"),
+        "gif 89a": encode(paletted, "GIF", transparency=3, comment=b"\n\n\n\n", duration=100),
+        "gif of several pictures": encode(paletted, "GIF", save_all=True, append_images=[noise(seed=seed + 1)]),
+        "png": encode(paletted, "PNG"),
+        "png with alpha": encode(clear, "PNG"),
+        "jpeg baseline": encode(colour, "JPEG", quality=75),
+        "jpeg progressive": encode(colour, "JPEG", progressive=True),
+        "jpeg of quality 95": encode(colour, "JPEG", quality=95),
+        "jpeg with restart markers": encode(colour, "JPEG", restart_marker_blocks=1, subsampling=0),
+        "jpeg with a thumbnail": encode(colour, "JPEG", exif=exif),
+        "jpeg of several images": encode(colour, "MPO", save_all=True, append_images=[colour, colour]),
+        "webp lossy": encode(colour, "WEBP"),
+        "webp lossless": encode(colour, "WEBP", lossless=True),
+        "webp extended": encode(clear, "WEBP"),
+        "bmp of 8 bits": encode(paletted, "BMP"),
+        "bmp of 24 bits": encode(colour, "BMP"),
+        "bmp of 32 bits": encode(clear, "BMP"),
+    }
