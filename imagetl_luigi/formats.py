@@ -25,7 +25,7 @@ LONGEST_SIGNATURE = 30
 EXTENSIONS = {"gif": "gif", "png": "png", "jpeg": "jpg", "webp": "webp", "bmp": "bmp", "unknown": "bin"}
 """File name extension of each format."""
 
-START = rb"GIF8[79]a|\x89PNG\r\n|\xff\xd8\xff|RIFF|BM"
+START = rb"GIF8[79]a|\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF(?s:.{4})WEBP|BM(?s:.{12})[\x28\x34\x38\x40\x6c\x7c]\0\0\0"
 """Regular expression for what a known picture may begin with; `sniff` tells whether it does."""
 
 
@@ -179,6 +179,10 @@ def _walk_gif(buffer: Buffer, start: int) -> Picture:
     return Picture(gif.end, *gif.screen, gif.opaque)
 
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The last chunk, with its checksum: a delimiter in place of that is how a picture cut by a few bytes ends."""
+
+
 def _walk_png(buffer: Buffer, start: int) -> Picture:
     _reach(buffer, start + 24)
     kind, width, height = struct.unpack_from(">4sII", buffer, start + 12)
@@ -192,6 +196,8 @@ def _walk_png(buffer: Buffer, start: int) -> Picture:
             raise Malformed
         position += 12 + length
     _reach(buffer, position)
+    if buffer[position - 12 : position] != _PNG_END:
+        raise Malformed
     return Picture(position, width, height, False)
 
 
@@ -200,26 +206,32 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 def _walk_jpeg(buffer: Buffer, start: int) -> Picture:
+    end, size, several = _jpeg_image(buffer, start)
+    while several and buffer[end : end + 3] == b"\xff\xd8\xff":  # the next image of the same file
+        end, _, several = _jpeg_image(buffer, end)
+    return Picture(end, *size, False)
+
+
+def _jpeg_image(buffer: Buffer, start: int) -> tuple[int, tuple[int, int], bool]:
+    """The end and the size of one image, and whether it says that its file holds several."""
     position, size, several = start + 2, None, False
     while True:
         _reach(buffer, position + 2)
         lead, marker = buffer[position], buffer[position + 1]
-        if lead != 0xFF:
+        if lead != 0xFF or marker in (0x00, 0xD8):  # an image begins once
             raise Malformed
         if marker == 0xFF:  # fill byte
             position += 1
         elif marker == 0xD9:
             position += 2
             break
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
             position += 2
         else:
             position, several, size = _jpeg_segment(buffer, position, several, size)
     if size is None:
         raise Malformed
-    if several and buffer[position : position + 3] == b"\xff\xd8\xff":  # the next image of the same file
-        position = _walk_jpeg(buffer, position).end
-    return Picture(position, *size, False)
+    return position, size, several
 
 
 def _jpeg_segment(
@@ -227,11 +239,12 @@ def _jpeg_segment(
 ) -> tuple[int, bool, tuple[int, int] | None]:
     """Go over one marker segment, and over the entropy-coded data if it is a scan."""
     marker = buffer[position + 1]
-    _reach(buffer, position + 10)
+    _reach(buffer, position + 4)
     (length,) = struct.unpack_from(">H", buffer, position + 2)
     if length < 2:
         raise Malformed
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header (B.2.2)
+        _reach(buffer, position + 9)
         height, width = struct.unpack_from(">HH", buffer, position + 5)
         size = size or (width, height)
     several = several or (marker == 0xE2 and buffer[position + 4 : position + 8] == b"MPF\0")
@@ -245,10 +258,11 @@ def _jpeg_segment(
 
 
 def _walk_webp(buffer: Buffer, start: int) -> Picture:
-    _reach(buffer, start + 30)
+    _reach(buffer, start + 16)
     (length,) = struct.unpack_from("<I", buffer, start + 4)
     end = start + 8 + length + (length & 1)
     kind = buffer[start + 12 : start + 16]
+    _reach(buffer, start + (25 if kind == b"VP8L" else 30))  # a lossless one may be 26 bytes long
     if kind == b"VP8X":
         width = int.from_bytes(buffer[start + 24 : start + 27], "little") + 1
         height = int.from_bytes(buffer[start + 27 : start + 30], "little") + 1

@@ -96,10 +96,21 @@ class Manifest:
             raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
 
     def _frame(self, line: bytes, index: int) -> Frame:
-        try:
-            frame = Frame(**json.loads(line.rstrip(b",\n")))
-        except (ValueError, TypeError):
-            raise self._damaged(f"frame {index} cannot be read") from None
+        match _loads(line.rstrip(b",\n")):
+            case {
+                "index": int(),
+                "name": str(),
+                "offset": int(),
+                "length": int(),
+                "format": str(),
+                "width": int() | None,
+                "height": int() | None,
+                "sha256": str(),
+                **others,
+            } as fields if not others:
+                frame = Frame(**fields)
+            case _:
+                raise self._damaged(f"frame {index} cannot be read")
         if frame.index != index or frame.name != frame_name(index, self.count, frame.format):
             raise self._damaged(f"frame {index} is listed as frame {frame.index}, {frame.name!r}")
         return frame
@@ -124,7 +135,8 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
     """
     digest = hashlib.sha256()
     count = width = height = 0
-    sizes: set[tuple[int | None, int | None, bool]] = set()
+    first: Span | None = None
+    alike = True
     formats: Counter[str] = Counter()
     with tempfile.SpooledTemporaryFile(8 * MiB, "w+", encoding="ascii") as spool, storage.atomic_write(path) as file:
         for span in spans:
@@ -133,7 +145,8 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
             count += 1
             width, height = max(width, span.width or 0), max(height, span.height or 0)
             formats[span.format] += 1
-            sizes.add((span.width, span.height, span.opaque))
+            first = first or span
+            alike = alike and span.opaque and (span.width, span.height) == (first.width, first.height)
         head = {
             "schema": SCHEMA,
             "source": asdict(source),
@@ -143,7 +156,7 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
             "formats": formats,
             "width": width,
             "height": height,
-            "opaque": sizes == {(width, height, True)},
+            "opaque": alike and count > 0,
             "digest": digest.hexdigest(),
         }
         lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
@@ -162,17 +175,37 @@ def read_manifest(path: str) -> Manifest | None:
     head, found, _ = storage.read_range(path, 0, _LONGEST_HEADER).partition(_FRAMES)
     if not found:
         return None
+    match _loads(head.rstrip(b",\n") + b"}"):
+        case {
+            "schema": int(schema),
+            "source": {"url": str(), "length": int(), "sha256": str()} as source,
+            "fingerprint": str(),
+            "delimiter": str(),
+            "count": int(),
+            "formats": dict(),
+            "width": int(),
+            "height": int(),
+            "opaque": bool(),
+            "digest": str(),
+        } as fields if schema == SCHEMA:
+            del fields["schema"]
+            try:
+                return Manifest(path=path, **fields | {"source": Source(**source)})
+            except TypeError:  # a field too many
+                return None
+    return None
+
+
+def _loads(text: bytes) -> Any:
+    """The JSON value, or None for what is none."""
     try:
-        fields: dict[str, Any] = json.loads(head.rstrip(b",\n") + b"}")
-        if fields.pop("schema") != SCHEMA:
-            return None
-        return Manifest(path=path, source=Source(**fields.pop("source")), **fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return None
 
 
 def _digest_line(frame: Frame | Span) -> bytes:
-    return f"{frame.sha256} {frame.format}\n".encode("ascii")
+    return f"{frame.sha256} {frame.format}\n".encode("ascii", "backslashreplace")
 
 
 def _half_line(span: Span) -> str:

@@ -2,10 +2,10 @@
 
 A delimiter alone cannot do it: four newlines stand in the quantisation table of every JPEG of
 quality 95. A format's structure alone cannot do it either: a truncated GIF goes on, block by
-block, into its neighbour. So a picture's own end counts when a delimiter, the next picture or the
-end of the stream follows it, and when no picture that begins after a delimiter inside it ends at
-the same byte. Bytes behind a whole picture stay with its frame, up to the next delimiter that a
-known signature follows. Payloads of unknown format end at the next delimiter.
+block, into its neighbour. So a picture's own end counts unless a part of the delimiter lies before
+it, or another whole picture lies between delimiters inside it or across it. Bytes behind a whole
+picture stay with its frame, up to the next delimiter that a known signature follows. Payloads of
+unknown format end at the next delimiter.
 
 The stream is read once, through a window, so memory does not depend on its length.
 """
@@ -25,6 +25,9 @@ from imagetl_luigi.settings import Limits, MiB
 
 WINDOW = 2 * MiB
 """Bytes looked at together. A frame that is larger makes the window grow."""
+
+NEIGHBOURS = 64
+"""Pictures inside a picture that are looked at, from its end on: of those swallowed, the last is enough."""
 
 View = Callable[[int, int], tuple[Buffer, int]]
 """Shows `length` bytes of the stream from `offset` on, fewer at its end: a buffer that holds them,
@@ -59,8 +62,8 @@ class _More(Exception):
 class Delimiter:
     r"""What separates frames.
 
-    A delimiter of newlines stands for any of its variants: `\r\n`, more newlines, and, where a
-    known picture or the end follows, fewer. Any other delimiter stands for itself, once or more.
+    A delimiter of newlines stands for any of its variants: `\r\n`, more newlines, and, between a
+    known picture and the next or the end, fewer. Any other delimiter stands for itself, once or more.
 
     Raises:
         ParameterError: it is empty.
@@ -73,27 +76,37 @@ class Delimiter:
         self.newlines = 0 if delimiter.strip(b"\r\n") else delimiter.count(b"\n")
         if self.newlines:
             self.run = re.compile(rb"[\r\n]+")
-            self.between_payloads = re.compile(rb"(?:\r?\n){%d,}" % self.newlines)
+            self.between_payloads = re.compile(rb"\n(?:\r?\n){%d}" % (self.newlines - 1))
             self.before_picture = re.compile(rb"\n(?=" + START + rb")")
         else:
             literal = re.escape(delimiter)
-            self.run = self.between_payloads = re.compile(rb"(?:" + literal + rb")+", re.DOTALL)
-            self.before_picture = re.compile(literal + rb"(?=" + START + rb")", re.DOTALL)
+            self.run = re.compile(rb"(?:" + literal + rb")++")  # remembers nothing, so a long run costs no memory
+            self.between_payloads = re.compile(literal)
+            self.before_picture = re.compile(literal + rb"(?=" + START + rb")")
 
     def is_full(self, run: bytes) -> bool:
         """Whether a run of it separates frames whatever follows."""
         return run.count(b"\n") >= self.newlines
 
+    def lies_across(self, buffer: Buffer, start: int, end: int) -> bool:
+        """Whether the first bytes of it are the last of buffer[start:end], and there is none whole behind them."""
+        run = self.run.match(buffer, end)
+        if run and self.is_full(run[0]):
+            return False
+        if self.newlines:
+            around = buffer[self.begin(buffer, start, end) : run.end() if run else end]
+            return around.count(b"\n") == self.newlines
+        return self.literal in buffer[max(start, end - len(self.literal)) : end + len(self.literal) - 1]
+
     def begin(self, buffer: Buffer, start: int, end: int) -> int:
         """Where the run that ends at `end` begins, at `start` or after; `end` if none ends there."""
-        while end > start and (unit := self._unit_before(buffer, end)):
-            end -= unit
-        return end
-
-    def _unit_before(self, buffer: Buffer, end: int) -> int:
-        if self.newlines:
-            return int(buffer[end - 1] in b"\r\n")
-        return len(self.literal) if buffer[max(0, end - len(self.literal)) : end] == self.literal else 0
+        step = 4096 if self.newlines else len(self.literal)
+        while True:
+            piece = buffer[max(start, end - step) : end]
+            rest = piece.rstrip(b"\r\n") if self.newlines else piece.removesuffix(self.literal)
+            if rest == piece:
+                return end
+            end -= len(piece) - len(rest)
 
 
 def split_stream(view: View, total: int, delimiter: bytes, limits: Limits) -> Iterator[Span]:
@@ -147,13 +160,15 @@ class _Window:
         self._total = total
         self._delimiter = delimiter
         self._limits = limits
+        self._lookahead = max(LONGEST_SIGNATURE, 2 * len(delimiter.literal))
         self._last = False
         self._pictures: list[int] = []  # where a known picture may begin behind a delimiter
         self._count = 0
 
     def frames(self) -> Iterator[Span]:
         """Yield the frames in order, moving the window along the stream."""
-        offset, length = 0, WINDOW
+        offset, length, between = 0, WINDOW, False
+        longest = self._limits.frame_bytes + 2 * WINDOW
         while offset < self._total:
             self.buffer, position = self._view(offset, length)
             self.base = offset - position
@@ -161,16 +176,18 @@ class _Window:
             self._pictures = [match.end() for match in self._delimiter.before_picture.finditer(self.buffer)]
             try:
                 while position < len(self.buffer):
-                    position = self._after_separator(position)
+                    end = self._after_separator(position, between)
+                    between = between or end > position
+                    position = end
                     if position < len(self.buffer):
                         cut = self._frame(position)
                         yield self._span(cut)
                         self._count += 1
-                        position = cut.end
+                        position, between = cut.end, False
             except _More:
-                if length > self._limits.frame_bytes + 2 * WINDOW:
+                if self.base + position == offset and length >= longest:
                     raise SplitError(_too_long(self._where(position), self._limits)) from None
-            length = 2 * length if self.base + position == offset else WINDOW
+            length = min(2 * length, longest) if self.base + position == offset else WINDOW
             offset = self.base + position
 
     def _span(self, cut: _Cut) -> Span:
@@ -185,14 +202,13 @@ class _Window:
         if name is None:
             return _Cut(start, self._payload_end(start), "unknown", None)
         picture = self._walk(name, start)
-        if picture and self._ends_at(picture.end) and not self._swallows(start, picture.end):
-            return _Cut(start, picture.end, name, picture)
-        end = self._before_next_picture(start)
-        if picture is None or picture.end > end or self._swallows(start, picture.end):
+        if picture is None or self._takes_delimiter(start, picture.end) or self._swallows(start, picture.end):
             raise SplitError(
-                f"{self._where(start)} breaks off: it begins as {name.upper()} but is not whole when the "
-                f"next frame or the end follows at offset {self.base + end:,}; fetch the stream again or repair it"
+                f"{self._where(start)} breaks off: it begins as {name.upper()} but is not whole when the next frame or "
+                f"the end follows at offset {self.base + self._before_next_picture(start):,}; "
+                "fetch the stream again or repair it"
             )
+        end = picture.end if self._ends_at(picture.end) else self._before_next_picture(picture.end)
         return _Cut(start, end, name, picture)
 
     def _walk(self, name: str, start: int) -> Picture | None:
@@ -207,54 +223,55 @@ class _Window:
 
     def _ends_at(self, position: int) -> bool:
         """Whether a frame can end here: a separator, another picture, or the end of the stream follows."""
-        self._see(position + LONGEST_SIGNATURE)
+        self._see(position + self._lookahead)
         return (
             position == len(self.buffer)
             or self._after_separator(position) > position
             or sniff(self.buffer, position) is not None
         )
 
+    def _takes_delimiter(self, start: int, end: int) -> bool:
+        """Whether a picture that lacks its last bytes takes those of a delimiter instead."""
+        self._see(end + self._lookahead)
+        return self._delimiter.lies_across(self.buffer, start, end)
+
     def _swallows(self, start: int, end: int) -> bool:
-        """Whether a picture that begins after a delimiter inside buffer[start:end] ends where it does."""
-        for inner in self._pictures_after(start):
-            if inner >= end:
-                break
-            name = sniff(self.buffer, inner)
-            picture = self._walk(name, inner) if name else None
-            if picture and picture.end == end:
-                return True
-        return False
+        """Whether another frame lies in buffer[start:end]: a whole picture between delimiters, or across its end."""
+        inside = self._pictures[bisect.bisect_right(self._pictures, start) : bisect.bisect_left(self._pictures, end)]
+        known = ((name, inner) for inner in reversed(inside) if (name := sniff(self.buffer, inner)))
+        pictures = (self._walk(name, inner) for name, inner in islice(known, NEIGHBOURS))
+        return any(picture and (picture.end >= end or self._ends_at(picture.end)) for picture in pictures)
 
     def _before_next_picture(self, start: int) -> int:
         """Where the frame at `start` ends if its own structure does not tell."""
-        for inner in self._pictures_after(start):
+        for index in range(bisect.bisect_right(self._pictures, start), len(self._pictures)):
+            inner = self._pictures[index]
             self._see(inner + LONGEST_SIGNATURE)
             if sniff(self.buffer, inner):
                 return self._delimiter.begin(self.buffer, start, inner)
         self._see(len(self.buffer) + 1)
         return self._delimiter.begin(self.buffer, start, len(self.buffer))
 
-    def _pictures_after(self, start: int) -> Iterator[int]:
-        return islice(self._pictures, bisect.bisect_right(self._pictures, start), None)
-
     def _payload_end(self, start: int) -> int:
         match = self._delimiter.between_payloads.search(self.buffer, start)
         if match is None:
             self._see(len(self.buffer) + 1)
             return len(self.buffer)
-        self._see(match.end() + 1)
-        return match.start()
+        return self._delimiter.begin(self.buffer, start, match.start())
 
-    def _after_separator(self, position: int) -> int:
-        """The end of the separator at `position`, or `position` if none is there."""
+    def _after_separator(self, position: int, between: bool = False) -> int:
+        """The end of the separator at `position`, or `position` if none is there.
+
+        The end in this window: it may go on in the next, `between` what it has separated already.
+        """
         run = self._delimiter.run.match(self.buffer, position)
         if run is None:
             return position
         end = run.end()
-        self._see(end + LONGEST_SIGNATURE)
-        if end == len(self.buffer) or self._delimiter.is_full(run[0]) or sniff(self.buffer, end):
+        if between or self._delimiter.is_full(run[0]):
             return end
-        return position
+        self._see(end + LONGEST_SIGNATURE)
+        return end if end == len(self.buffer) or sniff(self.buffer, end) else position
 
     def _see(self, end: int) -> None:
         if end > len(self.buffer) and not self._last:
