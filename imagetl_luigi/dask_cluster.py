@@ -1,10 +1,10 @@
 """Run chunks of Luigi tasks on a Dask cluster: one of this machine, or a running one.
 
 What dies, and what then:
-- A worker: Dask runs its chunks elsewhere.
+- A worker: Dask runs its chunks elsewhere, as often as the scheduler's `allowed-failures` says.
 - Worker after worker: Dask gives up on the chunks it found at each death (KilledWorker), the guilty
   and the innocent. They wait until all else is done, then run again one at a time, with nothing
-  beside them. One that kills even then is halved, until the task that kills is alone and is blamed.
+  beside them. One that kills even then is taken apart, and the task that kills when alone is blamed.
 - All workers, or the scheduler: an error, after `wait_for_workers` seconds without any.
 """
 
@@ -16,24 +16,34 @@ import pickle
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from traceback import format_exception_only
+from typing import Any, TypeVar
 
 import dask
 import distributed
+from distributed.comm.core import connect
+from distributed.protocol.pickle import dumps, loads
+from distributed.utils import LoopRunner
 
-from imagetl_luigi.dask_worker import Chunk, Failure, WorkerKilled, run_chunk
+from imagetl_luigi.dask_chunk import Chunk, Failure, WorkerKilled, run_chunk
 from imagetl_luigi.errors import DaskWorkerError
 from imagetl_luigi.settings import DaskSettings
 
+T = TypeVar("T")
 Future = distributed.Future[Any]
+
+Packed = tuple[int, tuple[bytes, str], str]
+"""A failure on its way: position in the chunk, exception, traceback."""
 
 POLL = 1.0
 """Seconds between looks whether scheduler and workers are still there."""
 
 _LOCAL = {
-    # A chunk that lost its worker gets one more chance in company; the rest is ours, see above.
-    "distributed.scheduler.allowed-failures": 1,
+    # At the first death already, a chunk is ours to try, see above: workers take a second to start.
+    "distributed.scheduler.allowed-failures": 0,
 }
 
 
@@ -45,7 +55,9 @@ class ClusterBackend:
         self._stack = contextlib.ExitStack()
         self._run = uuid.uuid4().hex[:8]
         self._serial = 0
+        self._cluster: distributed.LocalCluster | None = None
         self._deserted_since: float | None = None
+        self._replaced = 0.0
         with contextlib.ExitStack() as stack:
             self._client = self._connect(stack)
             self._stack = stack.pop_all()
@@ -55,23 +67,35 @@ class ClusterBackend:
     def _connect(self, stack: contextlib.ExitStack) -> distributed.Client:
         address = self._settings.scheduler
         patience = self._settings.wait_for_workers
+        if address == "cluster":
+            self._cluster = self._start_cluster(stack)
+            address = self._cluster.scheduler_address
         try:
-            if address == "cluster":
-                stack.enter_context(dask.config.set(_LOCAL))
-                address = stack.enter_context(_local_cluster(self._settings)).scheduler_address
+            LoopRunner().run_sync(_knock, address, patience, callback_timeout=patience)
             client: distributed.Client = stack.enter_context(
                 distributed.Client(address, timeout=patience, set_as_default=False)
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # for a wrong address, Dask has an exception of almost every kind
             raise DaskWorkerError(
                 f"no Dask scheduler answers at {address} within {patience:g} s: {error}; "
                 "start one with `dask scheduler`, or correct [dask] scheduler"
             ) from error
         try:
             client.wait_for_workers(1, timeout=patience)
-        except TimeoutError:
-            raise self._deserted(address) from None
+        except OSError as error:  # TimeoutError, or the scheduler is gone again
+            raise self._deserted(address) from error
         return client
+
+    def _start_cluster(self, stack: contextlib.ExitStack) -> distributed.LocalCluster:
+        stack.enter_context(dask.config.set(_LOCAL))
+        try:
+            cluster: distributed.LocalCluster = stack.enter_context(_local_cluster(self._settings))
+        except Exception as error:  # of Dask, of the system, of the main script that the workers import
+            raise DaskWorkerError(
+                f"no Dask cluster can be started here: {error}; "
+                "correct [dask], or do without it: [dask] scheduler = threads"
+            ) from error
+        return cluster
 
     def threads(self) -> int:
         """How many chunks can run at a time now."""
@@ -98,50 +122,46 @@ class ClusterBackend:
         yield from self._try_alone(suspects)
 
     def _try_alone(self, suspects: deque[Chunk]) -> Iterator[tuple[Chunk, dict[int, Failure]]]:
-        """Run chunks one at a time, and halve those that kill, until the guilty task stands alone."""
+        """Run chunks one at a time, and those that kill task by task, so that only the guilty is blamed.
+
+        Task by task, and not half by half: messages take milliseconds, a new worker takes a second.
+        """
         while suspects:
             chunk = suspects.popleft()
-            future = self._submit(chunk)
-            self._first_done({future: chunk})
-            failures = self._failures(future, chunk)
+            failures = self._failures(self._submit(chunk), chunk)
             if failures is not None:
                 yield chunk, failures
-            elif len(chunk) == 1:
+            elif len(chunk) > 1:
+                suspects.extendleft([task] for task in reversed(chunk))
+            else:
                 error = WorkerKilled(
                     f"every Dask worker that ran {chunk[0]} died; see the workers' logs at {self.address}"
                 )
                 yield chunk, {0: Failure(chunk[0], error, f"{type(error).__name__}: {error}\n")}
-            else:
-                middle = len(chunk) // 2
-                suspects.extendleft((chunk[middle:], chunk[:middle]))
 
     def _submit(self, chunk: Chunk) -> Future:
         """Send a chunk under a key that no other attempt has, so that no old result is taken for it."""
         self._serial += 1
         key = f"run_chunk-{self._run}-{self._serial}"
-        return self._client.submit(_run_remotely, chunk, key=key, pure=False, retries=0)
+        try:
+            packed = dumps(chunk)  # else the scheduler would unpickle the tasks, too, and need their modules
+        except Exception as error:  # tasks of any make may fail in any way
+            raise DaskWorkerError(f"{chunk[0]}, or a task that follows it, cannot be pickled: {error}") from error
+        return self._client.submit(_run_remotely, packed, key=key, pure=False)
 
-    def _first_done(self, flying: dict[Future, Chunk]) -> set[Future]:
-        """Wait until some are done, and see to it that somebody is there to do them."""
-        while True:
-            try:
-                done = distributed.wait(list(flying), timeout=POLL, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                self._check_workers()
-            except (distributed.CancelledError, OSError) as error:
-                raise self._lost() from error
-            else:
-                self._deserted_since = None
-                return set(done)
+    def _first_done(self, flying: Iterable[Future]) -> set[Future]:
+        with self._client.as_current():  # wait() asks no future for its client, but the surroundings
+            waiting = partial(distributed.wait, list(flying), timeout=POLL, return_when="FIRST_COMPLETED")
+            return set(self._patiently(waiting).done)
 
     def _failures(self, future: Future, chunk: Chunk) -> dict[int, Failure] | None:
         """The failures of a chunk, or None if workers died of it."""
         try:
-            packed = future.result()
+            packed = self._patiently(partial(future.result, timeout=POLL))
         except distributed.KilledWorker:
             return None
-        except (distributed.CancelledError, OSError) as error:
-            raise self._lost() from error
+        except DaskWorkerError:
+            raise
         except Exception as error:
             raise DaskWorkerError(
                 f"the Dask workers at {self.address} cannot take {chunk[0]}: {type(error).__name__}: {error}; "
@@ -149,16 +169,36 @@ class ClusterBackend:
             ) from error
         finally:
             future.release()
-        return {position: Failure(chunk[position], _exception(error), trace) for position, error, trace in packed}
+        return {position: Failure(chunk[position], _unpack(*error), trace) for position, error, trace in packed}
+
+    def _patiently(self, look: Callable[[], T]) -> T:
+        """What `look` returns, which gives up after POLL seconds; see to it that somebody is there meanwhile."""
+        while True:
+            try:
+                seen = look()
+            except TimeoutError:
+                self._check_workers()
+            except (distributed.CancelledError, OSError) as error:
+                raise self._lost() from error
+            else:
+                self._deserted_since = None
+                return seen
 
     def _check_workers(self) -> None:
         if self._workers():
             self._deserted_since = None
             return
         now = time.monotonic()
-        self._deserted_since = self._deserted_since or now
-        if now - self._deserted_since > self._settings.wait_for_workers:
+        if self._deserted_since is None:
+            self._deserted_since = self._replaced = now
+        patience = self._settings.wait_for_workers
+        if now - self._deserted_since > patience:
             raise self._deserted(self.address)
+        if self._cluster is not None and now - self._replaced > patience / 3:
+            # Dask restarts its workers, but for one that dies between its first task and its report to be ready
+            self._replaced = now
+            self._cluster.scale(0)
+            self._cluster.scale(self._settings.cluster_workers)
 
     def _workers(self) -> dict[str, int]:
         """Threads of each worker, by address."""
@@ -181,6 +221,8 @@ class ClusterBackend:
         )
 
     def _find_dashboard(self) -> str | None:
+        if self._cluster is not None and find_spec("bokeh") is None:
+            return None  # Dask serves a page there that says so
         port = self._client.scheduler_info().get("services", {}).get("dashboard")
         return str(self._client.dashboard_link) if port else None
 
@@ -189,37 +231,43 @@ class ClusterBackend:
         self._stack.close()
 
 
-@contextlib.contextmanager
-def _local_cluster(settings: DaskSettings) -> Iterator[distributed.LocalCluster]:
-    with distributed.LocalCluster(
+async def _knock(address: str, patience: float) -> None:
+    """See whether a Dask scheduler is there. A client waits for ever for a server that accepts and says nothing."""
+    comm = await connect(address, timeout=patience, **distributed.Security().get_connection_args("client"))
+    await comm.close()
+
+
+def _local_cluster(settings: DaskSettings) -> distributed.LocalCluster:
+    return distributed.LocalCluster(
         n_workers=settings.cluster_workers,
         threads_per_worker=settings.cluster_threads,
         processes=True,
         host="127.0.0.1",
         dashboard_address=settings.dashboard,
-        silence_logs=logging.ERROR,
-    ) as cluster:
-        yield cluster
+        silence_logs=logging.CRITICAL,  # what it would say of dead workers and their tasks, we say
+    )
 
 
-def _run_remotely(chunk: Chunk) -> list[tuple[int, bytes | str, str]]:
-    """`run_chunk` in a worker: position, pickled exception or its text, and traceback of each failure."""
-    packed: list[tuple[int, bytes | str, str]] = []
-    for position, failure in run_chunk(chunk).items():
-        error: bytes | str
-        try:
-            error = pickle.dumps(failure.exception)
-            pickle.loads(error)
-        except Exception:  # exceptions of any make may fail in any way
-            error = f"{type(failure.exception).__name__}: {failure.exception}"
-        packed.append((position, error, failure.traceback))
-    return packed
+def _run_remotely(chunk: bytes) -> list[Packed]:
+    """`run_chunk` in a worker."""
+    return [
+        (position, _pack(failure.exception), failure.traceback) for position, failure in run_chunk(loads(chunk)).items()
+    ]
 
 
-def _exception(error: bytes | str) -> BaseException:
-    """The exception itself, or one with its text if it cannot travel."""
-    if isinstance(error, str):
-        return RuntimeError(error)
-    exception = pickle.loads(error)
-    assert isinstance(exception, BaseException)
-    return exception
+def _pack(exception: BaseException) -> tuple[bytes, str]:
+    """The exception, pickled if it can be, and its text."""
+    text = "".join(format_exception_only(exception)).strip()
+    try:
+        return pickle.dumps(exception), text
+    except Exception:  # exceptions of any make may fail in any way
+        return b"", text
+
+
+def _unpack(pickled: bytes, text: str) -> BaseException:
+    """The exception itself, or one with its text if it could not travel."""
+    with contextlib.suppress(Exception):
+        exception = pickle.loads(pickled)
+        if isinstance(exception, BaseException):
+            return exception
+    return RuntimeError(text)

@@ -11,7 +11,7 @@ from itertools import islice
 
 import dask.threaded
 
-from imagetl_luigi.dask_worker import Chunk, Failure, run_chunk
+from imagetl_luigi.dask_chunk import Chunk, Failure, run_chunk
 from imagetl_luigi.settings import DaskSettings
 
 

@@ -13,33 +13,16 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import NoReturn, Protocol
 
 import luigi
 from luigi.event import Event
 
-from imagetl_luigi.errors import DaskWorkerError
+from imagetl_luigi.dask_chunk import Chunk, Failure
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
-
-Chunk = list[luigi.Task]
-
-
-class WorkerKilled(DaskWorkerError):
-    """Every Dask worker that ran this task died of it."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A task that failed: its exception, and the traceback as text, from wherever it ran."""
-
-    task: luigi.Task
-    exception: BaseException
-    traceback: str
 
 
 class Backend(Protocol):
@@ -133,20 +116,6 @@ class DaskWorker:
                 chunk = []
         if chunk:
             yield _start(chunk)
-
-
-def run_chunk(chunk: Chunk, stop: threading.Event | None = None) -> dict[int, Failure]:
-    """Run tasks one after the other, wherever this is called; return the failures by position."""
-    failures = {}
-    for position, task in enumerate(chunk):
-        if stop is not None and stop.is_set():
-            break
-        try:
-            if task.run() is not None:
-                raise TypeError(f"{task} yields from run(); DaskWorker runs tasks without dynamic dependencies")
-        except BaseException as error:  # a task that calls sys.exit() fails alone, too
-            failures[position] = Failure(task, error, traceback.format_exc())
-    return failures
 
 
 def _start(chunk: Chunk) -> Chunk:

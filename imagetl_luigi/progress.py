@@ -27,4 +27,4 @@ class Progress:
         if self._task.set_status_message is not None:
             self._task.set_status_message(f"{done:,}{f' of {total:,}' if total else ''} {self._noun}")
         if total and self._task.set_progress_percentage is not None:
-            self._task.set_progress_percentage(100 * done // total)
+            self._task.set_progress_percentage(min(100, 100 * done // total))

@@ -14,7 +14,8 @@ import luigi
 from luigi.util import requires
 
 from imagetl_luigi import config, logs, storage
-from imagetl_luigi.dask_worker import DaskWorker, WorkerKilled
+from imagetl_luigi.dask_chunk import WorkerKilled
+from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
 from imagetl_luigi.gif import Recipe, check_timing, combine

@@ -13,7 +13,7 @@ from imagetl_luigi.config import dask, download, limits
 
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
-LUIGI = {"__init__", "tasks", "config", "parameters", "targets", "progress", "dask_worker"}
+LUIGI = {"__init__", "tasks", "config", "parameters", "targets", "progress", "dask_worker", "dask_chunk"}
 DASK = {"dask_threads", "dask_cluster"}
 WORKFLOW = {"tasks", "targets", "manifest", "split", "formats", "gif", "still", "workspace", "source", "download"}
 
@@ -39,7 +39,7 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
     assert not imports(module) & (LUIGI | DASK)
 
 
-@pytest.mark.parametrize("module", ["dask_worker", "dask_threads", "dask_cluster", "progress"])
+@pytest.mark.parametrize("module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "progress"])
 def test_the_dask_worker_knows_nothing_of_the_workflow(module: str) -> None:
     assert not imports(module) & WORKFLOW
 
