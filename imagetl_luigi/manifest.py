@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from types import NoneType
 from typing import Any, NamedTuple
 
 from imagetl_luigi import storage
@@ -47,6 +48,9 @@ class Frame(NamedTuple):
     width: int | None
     height: int | None
     sha256: str
+
+
+_TYPES = {(int, str, int, int, str, size, size, str) for size in (int, NoneType)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,21 +100,13 @@ class Manifest:
             raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
 
     def _frame(self, line: bytes, index: int) -> Frame:
-        match _loads(line.rstrip(b",\n")):
-            case {
-                "index": int(),
-                "name": str(),
-                "offset": int(),
-                "length": int(),
-                "format": str(),
-                "width": int() | None,
-                "height": int() | None,
-                "sha256": str(),
-                **others,
-            } as fields if not others:
-                frame = Frame(**fields)
-            case _:
-                raise self._damaged(f"frame {index} cannot be read")
+        fields = _loads(line.rstrip(b",\n"))
+        try:
+            frame = Frame(**fields)
+        except TypeError:
+            frame = None
+        if frame is None or tuple(map(type, frame)) not in _TYPES:
+            raise self._damaged(f"frame {index} cannot be read")
         if frame.index != index or frame.name != frame_name(index, self.count, frame.format):
             raise self._damaged(f"frame {index} is listed as frame {frame.index}, {frame.name!r}")
         return frame
@@ -199,7 +195,7 @@ def read_manifest(path: str) -> Manifest | None:
 def _loads(text: bytes) -> Any:
     """The JSON value, or None for what is none."""
     try:
-        return json.loads(text)
+        return json.loads(text.decode())  # it would look for UTF-16 in bytes
     except (ValueError, RecursionError):
         return None
 

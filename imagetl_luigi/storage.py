@@ -102,7 +102,8 @@ def read_range(path: str, offset: int, length: int) -> bytes:
 
 def read_bytes(path: str) -> bytes:
     """The whole file. Raises StorageError."""
-    return read_range(path, 0, size(path))
+    with open_read(path) as file:
+        return file.read()
 
 
 def write_bytes(path: str, data: bytes) -> None:

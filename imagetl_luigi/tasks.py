@@ -287,11 +287,11 @@ class CombineGif(_Stage):
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         manifest = _read(self._manifest_target())
-        target = self.output()
-        storage.sweep(self.paths().root)
+        target, paths = self.output(), self.paths()
+        storage.sweep(paths.root)
         if set(manifest.formats) != {"gif"}:
-            self._convert(manifest)
-        frames = (storage.read_bytes(self._gif_file(frame)) for frame in manifest.frames())
+            self._convert(manifest, paths)
+        frames = (storage.read_bytes(_gif_file(frame, paths)) for frame in manifest.frames())
         report = Progress(self, "frames")
         with storage.atomic_write(target.path) as out:
             for count in combine(
@@ -304,7 +304,7 @@ class CombineGif(_Stage):
                 report(count, manifest.count)
         logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
 
-    def _convert(self, manifest: Manifest) -> None:
+    def _convert(self, manifest: Manifest, paths: Workspace) -> None:
         """Make GIFs of the other frames on Dask, each content once; they stay, for the next delay."""
         wanted: dict[str, ConvertFrame] = {}
         for frame in manifest.frames():
@@ -312,22 +312,24 @@ class CombineGif(_Stage):
                 raise FrameError(
                     f"frame {frame.index} at offset {frame.offset:,} is of no known format "
                     f"(GIF, PNG, JPEG, WebP, BMP), so the frames cannot be combined; "
-                    f"look at {self.paths().frame(frame.name)}"
+                    f"look at {paths.frame(frame.name)}"
                 )
-            path = self._gif_file(frame)
+            path = _gif_file(frame, paths)
             if frame.format != "gif" and not storage.exists(path):
-                wanted[path] = ConvertFrame(frame=self.paths().frame(frame.name), path=path)
+                wanted[path] = ConvertFrame(frame=paths.frame(frame.name), path=path)
         with DaskWorker(config.dask().settings(), report_to=self) as worker:
             failures = worker.run(wanted.values(), len(wanted))
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
 
-    def _gif_file(self, frame: Frame) -> str:
-        return self.paths().frame(frame.name) if frame.format == "gif" else self.paths().converted(frame.sha256)
-
     def _manifest_target(self) -> ManifestTarget:
         split: Split = self.clone(Split)
         return split.output()
+
+
+def _gif_file(frame: Frame, paths: Workspace) -> str:
+    """The GIF of a frame: itself, or what it was converted to."""
+    return paths.frame(frame.name) if frame.format == "gif" else paths.converted(frame.sha256)
 
 
 def _read(target: ManifestTarget) -> Manifest:
