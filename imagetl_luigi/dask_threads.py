@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from functools import partial
 from itertools import islice
 
 import dask.threaded
+from dask.system import CPU_COUNT
 
 from imagetl_luigi.dask_chunk import Chunk, Failure, run_chunk
 from imagetl_luigi.settings import DaskSettings
@@ -21,7 +21,7 @@ class ThreadsBackend:
     dashboard: str | None = None
 
     def __init__(self, settings: DaskSettings) -> None:
-        self._count = settings.threads or len(os.sched_getaffinity(0))
+        self._count = settings.threads or CPU_COUNT
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="dask-worker")
 

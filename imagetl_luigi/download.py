@@ -12,10 +12,10 @@ from email.utils import formatdate
 import tenacity
 
 from imagetl_luigi import storage
-from imagetl_luigi.errors import DownloadError, ParameterError, StorageError, TransientError
+from imagetl_luigi.errors import DownloadError, StorageError, TransientError
 from imagetl_luigi.part import Note, Part, opened
 from imagetl_luigi.settings import DownloadSettings, Limits
-from imagetl_luigi.source import Source, local_path, public_url
+from imagetl_luigi.source import Source, check_url, local_path
 from imagetl_luigi.transfer import PIECE, Progress, check_size, transfer
 
 _HTML = re.compile(
@@ -40,10 +40,7 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
         ParameterError: a URL of another kind.
     """
     path = local_path(url)
-    if path is None and not re.match(r"https?://[^/?#]", public_url(url)):
-        raise ParameterError(
-            f"url = {public_url(url)!r} cannot be fetched. Allowed: http://…, https://…, file:///…, or a path"
-        )
+    check_url(url)
     with opened(url, data_file) as part:
         try:
             if path is not None:

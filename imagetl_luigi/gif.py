@@ -44,6 +44,7 @@ class Recipe:
         delimiter: as the parameter is given.
         delay: milliseconds a frame, or None for the frames' own.
         loop: how often it plays; 0 is for ever.
+        stream: SHA-256 of the data file.
         frames: digest of the frames (`Manifest.digest`).
     """
 
@@ -51,6 +52,7 @@ class Recipe:
     delimiter: str
     delay: int | None
     loop: int
+    stream: str
     frames: str
 
     def to_comment(self) -> bytes:
@@ -127,7 +129,9 @@ def _parse(data: bytes, index: int) -> Gif:
     try:
         return parse_gif(data, 0)
     except (Malformed, PastEnd):
-        raise FrameError(f"frame {index} is not a whole GIF; run again with --verify to make it again") from None
+        raise FrameError(
+            f"frame {index} is not a whole GIF; remove its file in frames/ or converted/ and run again"
+        ) from None
 
 
 def _head(screen: tuple[int, int], palette: bytes, recipe: Recipe) -> bytes:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from imagetl_luigi.errors import ImagetlError
 
 logger = logging.getLogger("luigi-interface")
 """Luigi's own logger, so that our lines look like Luigi's and obey the same settings."""
+
+
+_OURS = re.compile(r"Traceback \(most recent call last\):\n(?:.*\n)*?imagetl_luigi\.errors\.(?=\w+: .*\n?\Z)")
+"""A traceback in a text, up to the name of an error of ours that ends it."""
 
 
 class _Message(logging.Filter):
@@ -20,6 +25,8 @@ class _Message(logging.Filter):
         if error is not None:
             record.msg, record.args = f"{record.getMessage()}\n{explain(error)}", ()
             record.exc_info = record.exc_text = None
+        elif isinstance(record.msg, str):  # errors in complete() come as text
+            record.msg = _OURS.sub("", record.msg)
         return True
 
 

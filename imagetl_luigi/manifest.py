@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import ManifestError
@@ -86,9 +86,8 @@ class Manifest:
         digest = hashlib.sha256()
         count = 0
         with open(self.path, "rb", buffering=MiB) as file:
-            for line in file:
-                if line == _FRAMES:
-                    break
+            if self._head(file) != self.digest:
+                raise ManifestError(f"{self.path} was replaced by another run; run again")
             for line in file:
                 if line == b"]}\n":
                     break
@@ -98,6 +97,17 @@ class Manifest:
                 yield frame
         if count != self.count or digest.hexdigest() != self.digest:
             raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
+
+    @staticmethod
+    def _head(file: BinaryIO) -> str | None:
+        """Read up to the frames; return the digest on the way."""
+        digest = None
+        for line in file:
+            if line.startswith(b'"digest": '):
+                digest = str(_loads(line.removeprefix(b'"digest": ').rstrip(b",\n")))
+            if line == _FRAMES:
+                break
+        return digest
 
     def _frame(self, line: bytes, index: int) -> Frame:
         fields = _loads(line.rstrip(b",\n"))

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
 from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.source import check_url
 
 
-class UrlParameter(luigi.Parameter[str]):
+class PathParameter(luigi.Parameter[str]):
+    """A path, as text or as a pathlib.Path."""
+
+    def normalize(self, x: str | os.PathLike[str]) -> str:
+        """As text."""
+        return os.fspath(x)
+
+
+class UrlParameter(PathParameter):
     """A URL or a path; never empty."""
 
-    def normalize(self, x: str) -> str:
-        """Strip what a copied line leaves around it."""
-        if not isinstance(x, str) or not x.strip():
+    def normalize(self, x: str | os.PathLike[str]) -> str:
+        """Strip what a copied line leaves around it. Raises ParameterError for what cannot be fetched."""
+        url = super().normalize(x).strip()
+        if not url:
             raise ParameterError(f"url = {x!r} is empty. Allowed: http://…, https://…, file:///…, or a path")
-        return x.strip()
+        check_url(url)
+        return url
 
 
 class DelimiterParameter(luigi.Parameter[str]):
@@ -65,7 +78,16 @@ class _Number(luigi.Parameter[Any]):
         try:
             return super().parse(x)
         except ValueError:
-            raise ParameterError(f"{self._name} = {x!r} is not a {self.kind}") from None
+            raise self._wrong(x) from None
+
+    def normalize(self, x: Any) -> Any:
+        """Refuse from Python what is no number, too."""
+        if x is not None and not isinstance(x, int | float):
+            raise self._wrong(x)
+        return super().normalize(x)
+
+    def _wrong(self, x: object) -> ParameterError:
+        return ParameterError(f"{self._name} = {x!r} is not a {self.kind}")
 
 
 class WholeNumberParameter(_Number, luigi.IntParameter):
@@ -80,3 +102,18 @@ class NumberParameter(_Number, luigi.FloatParameter):
     """A number."""
 
     kind = "number"
+
+
+def refuse_empty_flags(task: luigi.Task) -> None:
+    """Refuse `--url ""` and the like, which Luigi takes for a flag that is not given: a variable was empty.
+
+    Raises:
+        ParameterError: names the flag.
+    """
+    parser = CmdlineParser.get_instance()
+    if parser is None or parser.known_args.root_task != task.task_family:
+        return
+    for name in task.get_param_names(include_significant=True):
+        if getattr(parser.known_args, name, None) == "":
+            flag = name.replace("_", "-")
+            raise ParameterError(f"--{flag} is empty; give it a value, or leave it out for its default")

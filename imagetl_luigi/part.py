@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import DownloadError
-from imagetl_luigi.source import Source, public_url, read_record, write_record
+from imagetl_luigi.source import Source, part_path, public_url, read_record, write_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +135,6 @@ class Part:
     def _count(self, data: Any) -> None:
         self.size += len(data)
         self.digest.update(data)
-
-
-def part_path(data_file: str) -> str:
-    """Where the bytes of a data file arrive."""
-    return f"{data_file}.part"
 
 
 @contextlib.contextmanager

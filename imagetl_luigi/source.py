@@ -50,7 +50,7 @@ class Source:
 
 
 def public_url(url: str) -> str:
-    """`url` without user, password, fragment and the query parameters that carry secrets.
+    """`url` without user, password, fragment and the query parameters that carry secrets; of a file, its whole path.
 
     It is what is kept, shown and compared: a URL signed anew is the same source.
 
@@ -60,13 +60,22 @@ def public_url(url: str) -> str:
     Raises:
         ParameterError: it has no valid host and port.
     """
-    if local_path(url) is not None:
-        return url
+    path = local_path(url)
+    if path is not None:
+        return os.path.abspath(path)
     parts = _split(url)
     fields = [(unquote_plus(field.partition("=")[0]), field) for field in parts.query.split("&")]
     signed = any(_SIGNATURE.fullmatch(name) for name, _ in fields)
     kept = [field for name, field in fields if not _SECRET.fullmatch(name) and not (signed and _SIGNED.fullmatch(name))]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(kept), ""))
+
+
+def check_url(url: str) -> None:
+    """Refuse what cannot be fetched: anything but http, https, file and plain paths. Raises ParameterError."""
+    if local_path(url) is None and not re.match(r"https?://[^/?#]", public_url(url)):
+        raise ParameterError(
+            f"url = {public_url(url)!r} cannot be fetched. Allowed: http://…, https://…, file:///…, or a path"
+        )
 
 
 def source_id(url: str) -> str:
@@ -105,6 +114,11 @@ def record_path(data_file: str) -> str:
     """Where the record of a data file lies."""
     folder, name = os.path.split(data_file)
     return os.path.join(folder, f".{name}.source.json")
+
+
+def part_path(data_file: str) -> str:
+    """Where the bytes of a data file arrive."""
+    return f"{data_file}.part"
 
 
 def write_record(data_file: str, source: Source, fingerprint: str) -> None:

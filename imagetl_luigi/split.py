@@ -123,7 +123,7 @@ def split_stream(view: View, total: int, delimiter: bytes, limits: Limits) -> It
         _check(index, span, limits)
         yield span
     if index < 0:
-        raise SplitError(f"the stream of {total:,} bytes holds no frame; check the URL")
+        raise SplitError(f"the stream of {total:,} bytes holds no frame; check the URL, and remove the data file")
 
 
 def _check(index: int, span: Span, limits: Limits) -> None:
@@ -206,7 +206,7 @@ class _Window:
             raise SplitError(
                 f"{self._where(start)} breaks off: it begins as {name.upper()} but is not whole when the next frame or "
                 f"the end follows at offset {self.base + self._before_next_picture(start):,}; "
-                "fetch the stream again or repair it"
+                "remove the data file, so that it is fetched again, or repair it"
             )
         end = picture.end if self._ends_at(picture.end) else self._before_next_picture(picture.end)
         return _Cut(start, end, name, picture)

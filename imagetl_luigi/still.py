@@ -32,7 +32,9 @@ def still_to_gif(data: bytes, name: str) -> bytes:
         pixels = _decode(data)
     except Exception as error:  # decoders raise what they like on damaged data
         reason = error.__cause__ or error  # imageio's own says no more than that Pillow failed
-        raise FrameError(f"{name} cannot be decoded: {reason}; fetch the stream again or repair it") from error
+        raise FrameError(
+            f"{name} cannot be decoded: {reason}; remove the data file, so that it is fetched again, or repair it"
+        ) from error
     clear = pixels[..., 3] < _HALF
     # Pillow, and not imageio's own GIF writer, which drops transparency
     painted = Image.fromarray(pixels[~clear][np.newaxis, :, :3]).quantize(

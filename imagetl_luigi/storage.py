@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import io
 import itertools
 import mmap
 import os
 import re
 import socket
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
 
 from imagetl_luigi.errors import ImagetlError, StorageError
 
@@ -58,11 +60,12 @@ def fingerprint(path: str) -> str | None:
 
 def sizes(folder: str) -> dict[str, int]:
     """Name and bytes of every file in `folder`, by one listing; empty where there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except FileNotFoundError:
-        return {}
+    with explaining("list", folder):
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        except FileNotFoundError:
+            return {}
 
 
 def view(path: str, offset: int, length: int) -> tuple[mmap.mmap, int]:
@@ -137,6 +140,7 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
     Raises:
         StorageError: no space, no permission and the like.
     """
+    sweep(os.path.dirname(path))
     temporary = _temporary_beside(path)
     with explaining("write", path):
         try:
@@ -162,13 +166,53 @@ def publish(temporary: str, path: str) -> None:
 
 def remove(path: str) -> None:
     """Remove the file at `path`; nothing happens where there is none."""
-    with contextlib.suppress(FileNotFoundError):
+    with explaining("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
+
+
+class Comparison:
+    """Takes what is written and compares it with what `file` holds. Nothing is kept.
+
+    Attributes:
+        equal: whether all of it was the same so far.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.equal = True
+        self._file = io.BufferedReader(cast(io.RawIOBase, file), 1 << 18)
+
+    def write(self, data: bytes) -> int:
+        """Compare the next bytes."""
+        self.equal = self.equal and self._file.read(len(data)) == data
+        return len(data)
+
+    def at_end(self) -> bool:
+        """Whether the file holds no more."""
+        return not self._file.read(1)
+
+
+@contextlib.contextmanager
+def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the folder alone among all processes; call `waiting` if another one holds it. Makes the folder."""
+    path = os.path.join(folder, ".lock")
+    with explaining("lock", path):
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
 def sweep(folder: str) -> None:
     """Remove the temporary files that processes of this host left in `folder` when they were killed."""
-    for name in list(sizes(folder)):
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:  # whoever writes there will say so
+        return
+    for name in names:
         match = _TEMPORARY.fullmatch(name)
         if match and match[1] == _HOST and not _alive(int(match[2])):
             remove(os.path.join(folder, name))

@@ -51,6 +51,13 @@ class DataFileTarget(FileTarget):
         record = read_record(self.path)
         return record[0].url if record and record[0].url != public_url(self._url) else None
 
+    def digest(self) -> str | None:
+        """SHA-256 of the file as its record has it; empty if the file is another by now, None if there is none."""
+        if not super().exists():
+            return None
+        record = read_record(self.path)
+        return record[0].sha256 if record and record[1] == storage.fingerprint(self.path) else ""
+
 
 class ManifestTarget(FileTarget):
     """The manifest of a data file, split at this delimiter."""
@@ -134,8 +141,11 @@ class FramesTarget(luigi.Target):
 class GifTarget(FileTarget):
     """The animation, made by this recipe."""
 
-    def __init__(self, workspace: Workspace, manifest: ManifestTarget, recipe: Recipe) -> None:
+    def __init__(
+        self, workspace: Workspace, data_file: DataFileTarget, manifest: ManifestTarget, recipe: Recipe
+    ) -> None:
         super().__init__(workspace.gif)
+        self._data_file = data_file
         self._manifest = manifest
         self._recipe = recipe
 
@@ -147,13 +157,13 @@ class GifTarget(FileTarget):
         if not super().exists():
             return False
         found = gif.read_recipe(storage.read_range(self.path, 0, gif.LONGEST_HEAD))
-        if found is None:
+        if found is None or found != replace(self._recipe, stream=found.stream, frames=found.frames):
             return False
-        if not storage.exists(self._manifest.path):
-            return found == self.recipe(found.frames)
-        manifest = self._manifest.read()
-        return manifest is not None and found == self.recipe(manifest.digest)
+        if storage.exists(self._manifest.path):
+            manifest = self._manifest.read()
+            return manifest is not None and found == self.recipe(manifest)
+        return self._data_file.digest() in (None, found.stream)
 
-    def recipe(self, frames: str) -> Recipe:
-        """The recipe for the frames of this digest."""
-        return replace(self._recipe, frames=frames)
+    def recipe(self, manifest: Manifest) -> Recipe:
+        """The recipe for the frames of this manifest."""
+        return replace(self._recipe, stream=manifest.source.sha256, frames=manifest.digest)

@@ -7,14 +7,15 @@ modules. Parameters are declared once and inherited along the chain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache, partial
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import luigi
 from luigi.util import requires
 
 from imagetl_luigi import config, logs, storage
-from imagetl_luigi.dask_chunk import WorkerKilled
+from imagetl_luigi.dask_chunk import Failure, WorkerKilled
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
@@ -24,14 +25,17 @@ from imagetl_luigi.manifest import Frame, Manifest, write_manifest
 from imagetl_luigi.parameters import (
     DelimiterParameter,
     OptionalWholeNumberParameter,
+    PathParameter,
     UrlParameter,
     WholeNumberParameter,
+    refuse_empty_flags,
     to_bytes,
 )
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
 from imagetl_luigi.targets import DataFileTarget, FileTarget, FramesTarget, GifTarget, ManifestTarget
+from imagetl_luigi.transfer import check_size
 from imagetl_luigi.workspace import Workspace
 
 NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
@@ -58,10 +62,10 @@ class _Stage(_Task):
         default=NOTEBOOK_URL,
         description="what to fetch: http://…, https://…, file:///… or a path; default: the notebook's",
     )
-    workspace = luigi.Parameter(
+    workspace = PathParameter(
         default="", description="folder for all outputs; default: data/NAME-HASH, derived from the URL"
     )
-    data_file = luigi.Parameter(
+    data_file = PathParameter(
         default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path"
     )
 
@@ -71,6 +75,7 @@ class _Stage(_Task):
 
     def check(self) -> None:
         """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
+        refuse_empty_flags(self)
         self.paths()
         for section in (config.download(), config.dask(), config.limits()):
             section.settings()
@@ -78,6 +83,11 @@ class _Stage(_Task):
     def paths(self) -> Workspace:
         """Where this run's files lie."""
         return Workspace.of(self.url, self.workspace, self.data_file)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the workspace: two runs that change the same files would mix them."""
+        root = self.paths().root
+        return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
 
 
 class Download(_Stage):
@@ -98,13 +108,16 @@ class Download(_Stage):
                 f"{target.path} was fetched from {other} and not from {public_url(self.url)}; "
                 "choose another --workspace or --data-file, or remove the file"
             )
-        source = fetch(
-            self.url,
-            target.path,
-            settings=config.download().settings(),
-            limits=config.limits().settings(),
-            progress=Progress(self, "bytes"),
-        )
+        with self.alone():
+            if target.exists():  # another run has fetched it while we waited
+                return
+            source = fetch(
+                self.url,
+                target.path,
+                settings=config.download().settings(),
+                limits=config.limits().settings(),
+                progress=Progress(self, "bytes"),
+            )
         logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
 
 
@@ -125,20 +138,17 @@ class Split(_Stage):
     def run(self) -> None:
         """Split it. Raises SplitError if there is no frame, or one that is not whole."""
         data_file = self.paths().data_file
-        fingerprint = str(storage.fingerprint(data_file))
-        spans = split_stream(
-            partial(storage.view, data_file),
-            storage.size(data_file),
-            to_bytes(self.delimiter),
-            config.limits().settings(),
-        )
-        count = write_manifest(
-            self.output().path,
-            spans,
-            source=describe(data_file, self.url),
-            fingerprint=fingerprint,
-            delimiter=self.delimiter,
-        )
+        with self.alone():
+            fingerprint, size = str(storage.fingerprint(data_file)), storage.size(data_file)
+            limits = config.limits().settings()
+            check_size(size, data_file, limits)
+            count = write_manifest(
+                self.output().path,
+                split_stream(partial(storage.view, data_file), size, to_bytes(self.delimiter), limits),
+                source=describe(data_file, self.url),
+                fingerprint=fingerprint,
+                delimiter=self.delimiter,
+            )
         logger.info("Split: %s, %s frames", self.output().path, f"{count:,}")
 
 
@@ -203,13 +213,10 @@ class WriteFrames(_Stage):
             FrameError: a frame kills whatever writes it, or the data file is not what was split.
             DaskWorkerError: there is no Dask to run on.
         """
-        manifest = _read(self.requires().output())
         target = self.output()
-        fresh = target.mark(manifest)
-        missing = None if fresh else list(target.missing(manifest))
-        tasks = self._tasks(manifest.frames() if missing is None else missing)
-        with DaskWorker(config.dask().settings(), report_to=self) as worker:
-            failures = worker.run(tasks, manifest.count if missing is None else len(missing))
+        with self.alone():
+            manifest = _read(self.requires().output())
+            failures = self._write(manifest, target)
         for failure in failures:
             if isinstance(failure.exception, WorkerKilled):
                 raise FrameError(str(failure.exception))  # never in this process
@@ -224,6 +231,13 @@ class WriteFrames(_Stage):
                 f"{wrong.name} is not what the manifest says, though it was just written: "
                 f"{self.paths().data_file} has changed; remove it and run again"
             )
+
+    def _write(self, manifest: Manifest, target: FramesTarget) -> list[Failure]:
+        fresh = target.mark(manifest)
+        missing = None if fresh else list(target.missing(manifest))
+        tasks = self._tasks(manifest.frames() if missing is None else missing)
+        with DaskWorker(config.dask().settings(), report_to=self) as worker:
+            return worker.run(tasks, manifest.count if missing is None else len(missing))
 
     def _tasks(self, frames: Iterable[Frame]) -> Iterator[WriteFrame]:
         paths = self.paths()
@@ -247,7 +261,9 @@ class ConvertFrame(_Task):
         """Decode and quantise it. Raises FrameError if it cannot be decoded."""
         from imagetl_luigi.still import still_to_gif  # imports imageio, which GIF frames do without
 
-        storage.write_bytes(self.path, still_to_gif(storage.read_bytes(self.frame), self.frame))
+        picture = still_to_gif(storage.read_bytes(self.frame), self.frame)
+        with storage.atomic_write(self.path) as file:
+            file.write(picture)
 
 
 @requires(WriteFrames)
@@ -256,7 +272,7 @@ class CombineGif(_Stage):
 
     delimiter: str  # Split's
     verify: bool  # WriteFrames'
-    gif = luigi.Parameter(default="clip.gif", description="the animation: a name in the workspace, or an absolute path")
+    gif = PathParameter(default="clip.gif", description="the animation: a name in the workspace, or an absolute path")
     delay = OptionalWholeNumberParameter(
         default=None,
         description="milliseconds a frame, a multiple of 10; default: each frame's own, or 100. "
@@ -276,33 +292,53 @@ class CombineGif(_Stage):
     def output(self) -> GifTarget:
         """The animation."""
         recipe = Recipe(
-            source=source_id(self.url), delimiter=self.delimiter, delay=self.delay, loop=self.loop, frames=""
+            source=source_id(self.url),
+            delimiter=self.delimiter,
+            delay=self.delay,
+            loop=self.loop,
+            stream="",
+            frames="",
         )
-        return GifTarget(self.paths(), self._manifest_target(), recipe)
+        paths = self.paths()
+        return GifTarget(paths, DataFileTarget(paths, self.url), self._manifest_target(), recipe)
 
     def complete(self) -> bool:
-        """Whether the animation is there, made of these frames in this way; with `verify`, the frames too."""
-        return self.output().exists() and (not self.verify or self.requires().complete())
+        """Whether the animation is there, made of these frames in this way; with `verify`, to the last byte."""
+        return self.output().exists() and (not self.verify or (self.requires().complete() and self._is_exact()))
 
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         manifest = _read(self._manifest_target())
         target, paths = self.output(), self.paths()
-        storage.sweep(paths.root)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, paths)
-        frames = (storage.read_bytes(_gif_file(frame, paths)) for frame in manifest.frames())
         report = Progress(self, "frames")
         with storage.atomic_write(target.path) as out:
-            for count in combine(
-                frames,
-                out,
-                screen=(manifest.width, manifest.height),
-                opaque=manifest.opaque,
-                recipe=target.recipe(manifest.digest),
-            ):
+            for count in self._combine(manifest, out):
                 report(count, manifest.count)
         logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
+
+    def _combine(self, manifest: Manifest, out: BinaryIO) -> Iterator[int]:
+        paths = self.paths()
+        return combine(
+            (storage.read_bytes(_gif_file(frame, paths)) for frame in manifest.frames()),
+            out,
+            screen=(manifest.width, manifest.height),
+            opaque=manifest.opaque,
+            recipe=self.output().recipe(manifest),
+        )
+
+    def _is_exact(self) -> bool:
+        """Whether the animation is what combining the frames now would give."""
+        try:
+            with storage.open_read(self.output().path) as file:
+                comparison = storage.Comparison(file)
+                for _ in self._combine(_read(self._manifest_target()), cast(BinaryIO, comparison)):
+                    if not comparison.equal:
+                        return False
+                return comparison.equal and comparison.at_end()
+        except ImagetlError:  # a converted frame that is damaged or gone
+            return False
 
     def _convert(self, manifest: Manifest, paths: Workspace) -> None:
         """Make GIFs of the other frames on Dask, each content once; they stay, for the next delay."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from imagetl_luigi.errors import ParameterError
-from imagetl_luigi.source import default_workspace
+from imagetl_luigi.source import default_workspace, part_path, record_path
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Workspace:
             raise ParameterError(
                 f"workspace = {root!r} is not a folder of this machine; object storage is not supported yet"
             )
-        paths = cls(root, _inside(root, "data_file", data_file), _inside(root, "gif", gif))
-        used = [paths.data_file, paths.manifest, paths.gif]
-        if len(set(map(os.path.abspath, used))) < len(used):
+        paths = cls(root, _checked(root, "data_file", data_file), _checked(root, "gif", gif))
+        used = [part_path(paths.data_file), f"{part_path(paths.data_file)}.json", record_path(paths.data_file)]
+        used += [paths.data_file, paths.manifest, paths.gif]
+        if len({_real(path) for path in used}) < len(used):
             raise ParameterError(
-                f"data_file = {data_file!r}, gif = {gif!r} and manifest.json must be three different files"
+                f"data_file = {data_file!r} and gif = {gif!r} must be two files, and none that the workflow keeps "
+                "beside them, such as manifest.json"
             )
         return paths
 
@@ -66,13 +68,20 @@ class Workspace:
         return os.path.join(self.root, "converted", f"{sha256}.gif")
 
 
-def _inside(root: str, parameter: str, path: str) -> str:
-    if os.path.isabs(path):
-        return path
-    normal = os.path.normpath(path)
-    if not path or normal.startswith("..") or normal == "." or normal.split(os.sep)[0] == "frames":
+def _checked(root: str, parameter: str, path: str) -> str:
+    """The path in the workspace that a parameter names; an absolute one may lie anywhere but among the frames."""
+    full = os.path.normpath(os.path.join(root, path))
+    first, *_ = os.path.relpath(_real(full), os.path.realpath(root)).split(os.sep)
+    outside = first == os.pardir
+    ours = not outside and (first in (os.curdir, "frames", "converted", ".lock"))
+    if not path or ours or (outside and not os.path.isabs(path)):
         raise ParameterError(
             f"{parameter} = {path!r} is not possible. Allowed: the name of a file in the workspace and "
-            "outside its frames/, or an absolute path"
+            "outside its frames/ and converted/, or an absolute path"
         )
-    return os.path.join(root, normal)
+    return full
+
+
+def _real(path: str) -> str:
+    """Where a file would be written: links to folders are followed, one to the file itself is replaced."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))

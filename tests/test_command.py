@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 from pictures import gif
-from server import Server, cut, hold, status
+from server import Server, cut, drip, hold, status
 from workflow import CONFIG, LUIGI, changed, command, contents, stream, versions
 
 FRAMES = [gif(seed=seed) for seed in range(3)]
@@ -43,7 +43,7 @@ FAILURES = {
     "web page": (lambda server: server.put("/a", b"<!DOCTYPE html><html></html>"), "is a web page", 30),
     "no frame": (lambda server: server.put("/a", b"\n\n\n\n"), "holds no frame", 30),
     "truncated": (lambda server: server.put("/a", FRAMES[0][:-5]), "frame 0 at offset 0 breaks off", 30),
-    "scheme": (lambda server: "ftp://127.0.0.1/a.img", "cannot be fetched. Allowed: http", 30),
+    "scheme": (lambda server: "ftp://127.0.0.1/a.img", "cannot be fetched. Allowed: http", 40),
     "missing path": (lambda server: "/no/such.img", "there is no file", 30),
 }
 
@@ -66,6 +66,8 @@ def test_each_failure_has_one_clear_message_and_an_exit_code(server: Server, tmp
         (["--delay", "fast"], "delay = 'fast' is not a whole number"),
         (["--loop", "-1"], "loop = -1 is not possible"),
         (["--gif", "../clip.gif"], "gif = '../clip.gif' is not possible"),
+        (["--url", ""], "--url is empty"),
+        (["--delimiter", ""], "--delimiter is empty"),
         (["--delimiter", "\\x"], "delimiter = '\\\\x' cannot be read"),
         (["--workspace", "s3://bucket/w"], "workspace = 's3://bucket/w'"),
         (["--dask-scheduler", "dusk"], "[dask] scheduler = 'dusk' is not known"),
@@ -113,6 +115,25 @@ def test_stopped_in_the_middle_of_the_download_it_goes_on_from_there(
     assert server.requests[-1].sent == len(data) - 100
 
 
+def test_two_runs_at_once_make_everything_once(server: Server, tmp_path: Path) -> None:
+    url = server.put("/a", stream(FRAMES))
+    server.once(drip(0.002))
+    arguments = [LUIGI, "--module", "imagetl_luigi", *MAIN, "--url", url]
+    with subprocess.Popen(
+        [*arguments, "--gif", "other.gif"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "LUIGI_CONFIG_PATH": str(CONFIG)},
+    ) as first:
+        wait_until(lambda: bool(server.requests), 30)
+        second = command(*arguments[3:], folder=tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    assert "Download waits for another run in w" in second.stderr
+    assert len(server.requests) == 1
+    assert (tmp_path / "w/clip.gif").exists()
+    assert (tmp_path / "w/other.gif").exists()
+
+
 KILLER = """
 import os, signal, sys
 from luigi.cmdline import luigi_run
@@ -155,6 +176,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_right_and_repeats_nothing(
     if moment > 2:  # before, the body was under way
         assert sum(request.sent for request in server.requests) == len(stream(FRAMES))
     assert contents(tmp_path).keys() == {
+        "w/.lock",
         "w/.image-data.img.source.json",
         "w/image-data.img",
         "w/manifest.json",

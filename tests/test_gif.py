@@ -37,7 +37,7 @@ Decoder = Callable[[bytes], Pixels]
 
 GREY_RAMP = bytes(level for level in range(0, 256, 17) for _ in "rgb")
 
-RECIPE = Recipe(source="0123456789abcdef", delimiter=r"\n\n\n\n", delay=None, loop=0, frames="digest")
+RECIPE = Recipe(source="0123456789abcdef", delimiter=r"\n\n\n\n", delay=None, loop=0, stream="sha256", frames="digest")
 
 
 # --- Decoders: each is given an animation and returns what it shows, frame by frame.
@@ -515,6 +515,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:
         delimiter=st.text() | st.text(min_size=1).map(lambda text: text * 500),
         delay=st.none() | st.integers(0, 655350),
         loop=st.integers(0, 65536),
+        stream=st.text(),
         frames=st.text(),
     )
 )

@@ -73,6 +73,14 @@ def test_every_stage_is_shown_as_done(luigid: Luigid, server: Server, tmp_path: 
     assert (tmp_path / "w/clip.gif").exists()
 
 
+def test_what_is_missing_again_is_made_again_at_once(luigid: Luigid, server: Server, tmp_path: Path) -> None:
+    url = server.put("/a", stream(FRAMES))
+    assert run(luigid, tmp_path, url).returncode == 0
+    (tmp_path / "w/clip.gif").unlink()
+    assert run(luigid, tmp_path, url).returncode == 0
+    assert (tmp_path / "w/clip.gif").exists()
+
+
 def test_progress_is_shown(luigid: Luigid, server: Server, tmp_path: Path) -> None:
     data = stream(FRAMES)
     run(luigid, tmp_path, server.put("/a", data))

@@ -199,7 +199,7 @@ def test_pictures_of_other_formats_join_gifs_in_one_animation() -> None:
     sources = [gif((12, 8), 0), encode(with_clear_corner(RGB), "PNG"), encode(noise((5, 4)), "BMP"), gif((12, 8), 1)]
     frames = [data if data.startswith(b"GIF") else still_to_gif(data, "") for data in sources]
     out = io.BytesIO()
-    recipe = Recipe(source="", delimiter="", delay=None, loop=0, frames="")
+    recipe = Recipe(source="", delimiter="", delay=None, loop=0, stream="", frames="")
     assert [*combine(frames, out, screen=(12, 8), opaque=False, recipe=recipe)] == [1, 2, 3, 4]
     with Image.open(out) as animation:
         for index, source in enumerate(sources):

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import luigi
@@ -22,6 +22,7 @@ from imagetl_luigi.tasks import ConvertFrame
 
 FRAMES = [gif(seed=seed, duration=70) for seed in range(5)]
 EVERYTHING = {
+    ".lock",
     ".image-data.img.source.json",
     "image-data.img",
     "manifest.json",
@@ -163,7 +164,7 @@ def test_the_gif_is_enough_when_the_rest_was_removed_to_save_space(
     for name in ("image-data.img", ".image-data.img.source.json", "manifest.json"):
         (workspace / name).unlink()
     assert build(task).scheduling_succeeded
-    assert contents(workspace).keys() == {"clip.gif"}
+    assert contents(workspace).keys() == {"clip.gif", ".lock"}
     assert len(server.requests) == 1
     assert not task.clone(url=server.url("/other.img")).complete()
 
@@ -231,6 +232,66 @@ def test_verify_tells_when_the_data_file_itself_has_changed(
     assert "frame_00.gif is not what the manifest says" in caplog.text
 
 
+def test_verify_sees_a_gif_that_was_made_of_a_damaged_frame(task: CombineGif, workspace: Path) -> None:
+    whole = (workspace / "clip.gif").read_bytes()
+    frame = workspace / "frames/frame_03.gif"
+    frame.write_bytes(FRAMES[3][:-4] + bytes(2) + FRAMES[3][-2:])
+    (workspace / "clip.gif").unlink()
+    build(task)
+    assert (workspace / "clip.gif").read_bytes() != whole
+    frame.write_bytes(FRAMES[3])
+    assert build(task.clone(verify=True)).scheduling_succeeded
+    assert (workspace / "clip.gif").read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", [lambda gif: gif[:-20], lambda gif: gif + b"more"])
+def test_verify_makes_again_a_gif_of_another_length(
+    task: CombineGif, workspace: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path = workspace / "clip.gif"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert build(task.clone(verify=True)).scheduling_succeeded
+    assert path.read_bytes() == whole
+
+
+def test_a_file_put_in_the_place_of_a_fetched_one_is_not_taken_for_it(task: CombineGif, workspace: Path) -> None:
+    others = [gif(seed=seed) for seed in range(20, 25)]
+    (workspace / "image-data.img").write_bytes(stream(others))
+    (workspace / "manifest.json").unlink()
+    assert build(task).scheduling_succeeded
+    assert frames_of(workspace / "clip.gif") == pixels(others)
+
+
+def test_a_data_file_that_was_kept_does_not_make_the_gif_again(task: CombineGif, workspace: Path) -> None:
+    shutil.rmtree(workspace / "frames")
+    (workspace / "manifest.json").unlink()
+    assert task.complete()
+
+
+def test_a_path_means_the_file_in_the_folder_it_is_given_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cam.img").write_bytes(stream([FRAMES[number]]))
+    monkeypatch.chdir(tmp_path / "a")
+    assert build(CombineGif(url="cam.img", workspace=tmp_path / "w")).scheduling_succeeded
+    assert CombineGif(url="./cam.img", workspace=tmp_path / "w").complete()
+    assert CombineGif(url=(tmp_path / "a/cam.img").as_uri(), workspace=tmp_path / "w").complete()
+    monkeypatch.chdir(tmp_path / "b")
+    assert not CombineGif(url="cam.img", workspace=tmp_path / "w").complete()
+
+
+def test_an_unreadable_manifest_is_said_in_one_line(
+    task: CombineGif, workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(workspace / "frames")
+    (workspace / "frames").write_text("in the way")
+    (workspace / "clip.gif").unlink()
+    assert not build(task).scheduling_succeeded
+    assert "StorageError: cannot list" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_foreign_files_among_the_frames_are_left_alone(task: CombineGif, workspace: Path) -> None:
     (workspace / "frames/frame_99.gif").write_bytes(FRAMES[0])
     (workspace / "frames/notes.txt").write_text("mine")
@@ -271,7 +332,7 @@ def test_a_truncated_frame_is_named_and_nothing_is_made_of_the_rest(
     assert not build(CombineGif(url=url, workspace=str(workspace))).scheduling_succeeded
     assert f"SplitError: frame 1 at offset {len(FRAMES[0]) + 4}" in caplog.text
     assert "Traceback" not in caplog.text
-    assert contents(workspace).keys() == {"image-data.img", ".image-data.img.source.json"}
+    assert contents(workspace).keys() == {"image-data.img", ".image-data.img.source.json", ".lock"}
 
 
 def test_a_body_cut_off_twice_and_then_whole_is_fetched_within_one_run(

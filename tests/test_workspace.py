@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from imagetl_luigi.errors import ParameterError
@@ -26,7 +28,9 @@ def test_two_paths_can_be_chosen() -> None:
     assert (paths.data_file, paths.gif) == ("/elsewhere/a.img", "w/out/night.gif")
 
 
-@pytest.mark.parametrize("path", ["", ".", "..", "../x", "a/../../x", "frames", "frames/frame_00.gif"])
+@pytest.mark.parametrize(
+    "path", ["", ".", "..", "../x", "a/../../x", "frames", "frames/frame_00.gif", "converted/x.gif", ".lock"]
+)
 def test_a_relative_path_never_leaves_it_nor_meets_the_frames(path: str) -> None:
     with pytest.raises(ParameterError, match=r"gif = .* is not possible. Allowed: "):
         Workspace.of(URL, "w", gif=path)
@@ -34,10 +38,35 @@ def test_a_relative_path_never_leaves_it_nor_meets_the_frames(path: str) -> None
         Workspace.of(URL, "w", data_file=path)
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("a", "./a"), ("manifest.json", "b"), ("a", "manifest.json")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "a"),
+        ("a", "./a"),
+        ("manifest.json", "b"),
+        ("a", "manifest.json"),
+        ("a", "a.part"),
+        ("a", ".a.source.json"),
+    ],
+)
 def test_no_path_is_used_twice(names: tuple[str, str]) -> None:
-    with pytest.raises(ParameterError, match="three different files"):
+    with pytest.raises(ParameterError, match="must be two files, and none that"):
         Workspace.of(URL, "w", *names)
+
+
+def test_an_absolute_path_may_lie_anywhere_but_among_the_frames(tmp_path: Path) -> None:
+    (tmp_path / "w/frames").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    assert Workspace.of(URL, str(tmp_path / "w"), gif=f"{tmp_path}/elsewhere.gif").gif == f"{tmp_path}/elsewhere.gif"
+    for root in ("w", "link"):
+        with pytest.raises(ParameterError, match="outside its frames/"):
+            Workspace.of(URL, str(tmp_path / "w"), gif=f"{tmp_path}/{root}/frames/frame_00.gif")
+        with pytest.raises(ParameterError, match="must be two files"):
+            Workspace.of(URL, str(tmp_path / "w"), gif=f"{tmp_path}/{root}/image-data.img")
+
+
+def test_a_name_may_begin_with_dots() -> None:
+    assert Workspace.of(URL, "w", gif="..night.gif").gif == "w/..night.gif"
 
 
 def test_object_storage_is_refused_by_name() -> None:
