@@ -4,7 +4,8 @@ luigi --module imagetl_luigi CombineGif --local-scheduler --url http://…/all-i
 """
 
 from imagetl_luigi.dask_worker import DaskWorker
-from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrame, WriteFrames
+from imagetl_luigi.frame_tasks import WriteFrame
+from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrames
 
 __version__ = "0.1.0"
 

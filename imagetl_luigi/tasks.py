@@ -1,4 +1,4 @@
-"""The workflow: Download, Split, WriteFrames with its WriteFrame tasks, and CombineGif.
+"""The stages of the workflow: Download, Split, WriteFrames with its WriteFrame tasks, and CombineGif.
 
 Each task says what it needs, what it makes, and in a few lines how; the work is done by the plain
 modules. Parameters are declared once and inherited along the chain.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 import luigi
@@ -20,6 +20,7 @@ from imagetl_luigi.dask_chunk import Failure, WorkerKilled
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
+from imagetl_luigi.frame_tasks import ConvertFrame, ImagetlTask, WriteFrame
 from imagetl_luigi.gif import Recipe, check_timing, combine
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Frame, Manifest, write_manifest
@@ -35,7 +36,7 @@ from imagetl_luigi.parameters import (
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
-from imagetl_luigi.targets import DataFileTarget, FileTarget, FramesTarget, GifTarget, ManifestTarget
+from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
 from imagetl_luigi.transfer import check_size
 from imagetl_luigi.workspace import Workspace
 
@@ -52,15 +53,7 @@ MOST_YIELDED = 20
 logs.install()
 
 
-class _Task(luigi.Task):
-    """What all our tasks share: errors for people are shown as their message."""
-
-    def on_failure(self, exception: BaseException) -> str:
-        """The text that luigid and Luigi's e-mails show."""
-        return logs.explain(exception) if isinstance(exception, ImagetlError) else super().on_failure(exception)
-
-
-class _Stage(_Task):
+class _Stage(ImagetlTask):
     """A stage of the workflow, whose files lie in one workspace."""
 
     url = UrlParameter(
@@ -157,46 +150,6 @@ class Split(_Stage):
         logger.info("Split: %s, %s frames", self.output().path, f"{count:,}")
 
 
-class WriteFrame(_Task):
-    """Write one frame, a range of bytes of the data file, to a file of its own."""
-
-    data_file = luigi.Parameter(description="file that holds the frame")
-    offset = WholeNumberParameter(description="its first byte")
-    length = WholeNumberParameter(description="its number of bytes")
-    path = luigi.Parameter(description="file to write it to")
-
-    @classmethod
-    @cache
-    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
-        """As Luigi's, which looks through the class three times for each instance."""
-        parameters: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
-        return parameters
-
-    @classmethod
-    def uncached(cls, **parameters: Any) -> WriteFrame:
-        """A task that Luigi's instance cache does not keep: there may be a hundred thousand, used once."""
-        task: WriteFrame = type.__call__(cls, **parameters)
-        return task
-
-    def output(self) -> FileTarget:
-        """The frame file."""
-        return FileTarget(self.path)
-
-    def complete(self) -> bool:
-        """Whether the frame file is there and has the right size."""
-        return self.output().exists() and storage.size(self.path) == self.length
-
-    def run(self) -> None:
-        """Copy the bytes. Raises FrameError if the data file has fewer, StorageError if it cannot."""
-        data = storage.read_range(self.data_file, self.offset, self.length)
-        if len(data) != self.length:
-            raise FrameError(
-                f"{self.data_file} ends before byte {self.offset + self.length:,}, up to which {self.path} goes; "
-                "it was changed after it was split, so run again"
-            )
-        storage.write_bytes(self.path, data)
-
-
 @requires(Split)
 class WriteFrames(_Stage):
     """Write every frame that is not there, on Dask; see [dask]."""
@@ -253,25 +206,6 @@ class WriteFrames(_Stage):
             yield WriteFrame.uncached(
                 data_file=paths.data_file, offset=frame.offset, length=frame.length, path=paths.frame(frame.name)
             )
-
-
-class ConvertFrame(_Task):
-    """Turn a frame that is no GIF into one of at most 256 colours."""
-
-    frame = luigi.Parameter(description="frame file")
-    path = luigi.Parameter(description="GIF file to write")
-
-    def output(self) -> FileTarget:
-        """The GIF file."""
-        return FileTarget(self.path)
-
-    def run(self) -> None:
-        """Decode and quantise it. Raises FrameError if it cannot be decoded."""
-        from imagetl_luigi.still import still_to_gif  # imports imageio, which GIF frames do without
-
-        picture = still_to_gif(storage.read_bytes(self.frame), self.frame)
-        with storage.atomic_write(self.path) as file:
-            file.write(picture)
 
 
 @requires(WriteFrames)

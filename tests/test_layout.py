@@ -13,9 +13,21 @@ from imagetl_luigi.config import dask, download, limits
 
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
-LUIGI = {"__init__", "tasks", "config", "parameters", "targets", "progress", "dask_worker", "dask_chunk"}
+LUIGI = {"__init__", "tasks", "frame_tasks", "config", "parameters", "targets", "progress", "dask_worker", "dask_chunk"}
 DASK = {"dask_threads", "dask_cluster"}
-WORKFLOW = {"tasks", "targets", "manifest", "split", "formats", "gif", "still", "workspace", "source", "download"}
+WORKFLOW = {
+    "tasks",
+    "frame_tasks",
+    "targets",
+    "manifest",
+    "split",
+    "formats",
+    "gif",
+    "still",
+    "workspace",
+    "source",
+    "download",
+}
 
 
 def imports(module: str) -> set[str]:

@@ -18,7 +18,7 @@ from server import Server, cut, status
 from workflow import build, changed, contents, stream, versions
 
 from imagetl_luigi import CombineGif, Split, WriteFrame, WriteFrames
-from imagetl_luigi.tasks import ConvertFrame
+from imagetl_luigi.frame_tasks import ConvertFrame
 
 FRAMES = [gif(seed=seed, duration=70) for seed in range(5)]
 EVERYTHING = {

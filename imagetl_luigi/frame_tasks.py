@@ -1,0 +1,80 @@
+"""The tasks of one frame each, of which there may be a hundred thousand; stages have them run on Dask."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import luigi
+
+from imagetl_luigi import logs, storage
+from imagetl_luigi.errors import FrameError, ImagetlError
+from imagetl_luigi.parameters import WholeNumberParameter
+from imagetl_luigi.targets import FileTarget
+
+
+class ImagetlTask(luigi.Task):
+    """What all our tasks share: errors for people are shown as their message."""
+
+    def on_failure(self, exception: BaseException) -> str:
+        """The text that luigid and Luigi's e-mails show."""
+        return logs.explain(exception) if isinstance(exception, ImagetlError) else super().on_failure(exception)
+
+
+class WriteFrame(ImagetlTask):
+    """Write one frame, a range of bytes of the data file, to a file of its own."""
+
+    data_file = luigi.Parameter(description="file that holds the frame")
+    offset = WholeNumberParameter(description="its first byte")
+    length = WholeNumberParameter(description="its number of bytes")
+    path = luigi.Parameter(description="file to write it to")
+
+    @classmethod
+    @cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """As Luigi's, which looks through the class three times for each instance."""
+        parameters: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
+        return parameters
+
+    @classmethod
+    def uncached(cls, **parameters: Any) -> WriteFrame:
+        """A task that Luigi's instance cache does not keep: there may be a hundred thousand, used once."""
+        task: WriteFrame = type.__call__(cls, **parameters)
+        return task
+
+    def output(self) -> FileTarget:
+        """The frame file."""
+        return FileTarget(self.path)
+
+    def complete(self) -> bool:
+        """Whether the frame file is there and has the right size."""
+        return self.output().exists() and storage.size(self.path) == self.length
+
+    def run(self) -> None:
+        """Copy the bytes. Raises FrameError if the data file has fewer, StorageError if it cannot."""
+        data = storage.read_range(self.data_file, self.offset, self.length)
+        if len(data) != self.length:
+            raise FrameError(
+                f"{self.data_file} ends before byte {self.offset + self.length:,}, up to which {self.path} goes; "
+                "it was changed after it was split, so run again"
+            )
+        storage.write_bytes(self.path, data)
+
+
+class ConvertFrame(ImagetlTask):
+    """Turn a frame that is no GIF into one of at most 256 colours."""
+
+    frame = luigi.Parameter(description="frame file")
+    path = luigi.Parameter(description="GIF file to write")
+
+    def output(self) -> FileTarget:
+        """The GIF file."""
+        return FileTarget(self.path)
+
+    def run(self) -> None:
+        """Decode and quantise it. Raises FrameError if it cannot be decoded."""
+        from imagetl_luigi.still import still_to_gif  # imports imageio, which GIF frames do without
+
+        picture = still_to_gif(storage.read_bytes(self.frame), self.frame)
+        with storage.atomic_write(self.path) as file:
+            file.write(picture)
