@@ -181,7 +181,8 @@ class WriteFrames(_Stage):
         if failures:
             first = failures[0]
             reason = logs.explain(first.exception) if isinstance(first.exception, ImagetlError) else first.traceback
-            logger.warning("WriteFrames: %s frames failed on Dask, the first: %s", f"{len(failures):,}", reason)
+            count = f"{len(failures):,} of {manifest.count:,}"
+            logger.warning("WriteFrames: %s frames failed on Dask, the first: %s", count, reason)
             yield [failure.task for failure in failures[:MOST_YIELDED]]
         wrong = next(target.missing(manifest), None) if self.verify else None
         if wrong:
