@@ -19,6 +19,7 @@ class _Message(logging.Filter):
     """Puts the message of an ImagetlError in the place of its traceback; all else passes as it is."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; let every one pass."""
         error = record.exc_info[1] if record.exc_info else None
         while error is not None and not isinstance(error, ImagetlError):
             error = error.__cause__  # Luigi wraps what a parameter raises
