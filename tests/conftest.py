@@ -88,8 +88,9 @@ def no_leaks() -> Iterator[None]:
 
 
 def _new_threads(threads: set[threading.Thread]) -> set[threading.Thread]:
-    """Those started since, but for the one that distributed keeps for good."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith("Dask-Offload")} - threads
+    """Those started since, but for those that distributed and its event loop keep for good."""
+    kept = ("Dask-Offload", "asyncio_")
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(kept)} - threads
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
