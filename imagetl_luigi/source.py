@@ -7,7 +7,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit, urlunsplit
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import ParameterError
@@ -152,11 +152,6 @@ def describe(data_file: str, url: str) -> Source:
             digest.update(piece)
             length += len(piece)
     return Source(url=public_url(url), length=length, sha256=digest.hexdigest())
-
-
-def file_url(path: str) -> str:
-    """The file:// URL of an absolute path."""
-    return "file://" + quote(os.fsencode(path))
 
 
 def _split(url: str) -> SplitResult:

@@ -34,6 +34,7 @@ from imagetl_luigi.parameters import (
     to_bytes,
 )
 from imagetl_luigi.progress import Progress
+from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
@@ -86,6 +87,13 @@ class _Stage(ImagetlTask):
         """Hold the workspace: two runs that change the same files would mix them."""
         root = self.paths().root
         return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
+
+    def on_dask(self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings) -> list[Failure]:
+        """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
+        if not total:
+            return []
+        with DaskWorker(settings, report_to=self) as worker:
+            return worker.run(tasks, total)
 
 
 class Download(_Stage):
@@ -198,8 +206,7 @@ class WriteFrames(_Stage):
         settings = config.dask().settings()
         if manifest.source.length < SMALL_FRAME * manifest.count:
             settings = replace(settings, threads=settings.threads or 1)
-        with DaskWorker(settings, report_to=self) as worker:
-            return worker.run(tasks, manifest.count if missing is None else len(missing))
+        return self.on_dask(tasks, manifest.count if missing is None else len(missing), settings)
 
     def _tasks(self, frames: Iterable[Frame]) -> Iterator[WriteFrame]:
         paths = self.paths()
@@ -296,8 +303,7 @@ class CombineGif(_Stage):
             path = _gif_file(frame, paths)
             if frame.format != "gif" and not storage.exists(path):
                 wanted[path] = ConvertFrame(frame=paths.frame(frame.name), path=path)
-        with DaskWorker(config.dask().settings(), report_to=self) as worker:
-            failures = worker.run(wanted.values(), len(wanted))
+        failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings())
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
 

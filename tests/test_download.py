@@ -38,11 +38,12 @@ from server import (
     silent,
     status,
 )
+from workflow import file_url
 
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import DownloadError, ParameterError, StorageError
 from imagetl_luigi.settings import DownloadSettings, Limits
-from imagetl_luigi.source import Source, file_url, read_record, record_path
+from imagetl_luigi.source import Source, read_record, record_path
 
 BODY = random.Random(1).randbytes(10_000)
 LONG_AGO = "Wed, 01 Jan 2020 00:00:00 GMT"

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from workflow import file_url
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import ParameterError
@@ -17,7 +18,6 @@ from imagetl_luigi.source import (
     Source,
     default_workspace,
     describe,
-    file_url,
     local_path,
     public_url,
     read_record,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import luigi
 from luigi.execution_summary import LuigiRunResult
@@ -62,3 +64,8 @@ def versions(folder: Path) -> dict[str, tuple[int, int]]:
 def changed(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> set[str]:
     """Names that came, went or were written again."""
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def file_url(path: str) -> str:
+    """The file:// URL of an absolute path."""
+    return "file://" + quote(os.fsencode(path))
