@@ -7,26 +7,32 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 
 import tenacity
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import DownloadError, StorageError, TransientError
+from imagetl_luigi.object_source import copy_object
 from imagetl_luigi.part import Note, Part, opened
 from imagetl_luigi.settings import DownloadSettings, Limits
-from imagetl_luigi.source import Source, check_url, local_path
+from imagetl_luigi.source import Source, check_url, is_http, local_path
 from imagetl_luigi.transfer import PIECE, Progress, check_size, transfer
 
 _HTML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?>\s|<!--.*?-->|<\?xml.*?\?>)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 
+Attempt = Callable[..., None]
+"""One try at bringing a part to its full length."""
+
 logger = logging.getLogger("luigi-interface")
 
 
 def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limits, progress: Progress) -> Source:
-    """Fetch `url` (http, https, file, or a plain path) into `data_file`.
+    """Fetch `url` (http, https, file, a plain path, or an object such as s3://bucket/key) into `data_file`.
 
     What may pass is tried again, as `settings` say; a Retry-After of the server is honoured.
 
@@ -46,7 +52,8 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
             if path is not None:
                 _copy(path, part, limits, progress)
             else:
-                _transfer_patiently(url, part, settings, limits, progress)
+                attempt = partial(transfer, settings=settings) if is_http(url) else copy_object
+                _patiently(attempt, url, part, settings, limits, progress)
             _check_body(part)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -58,7 +65,9 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
         return part.publish()
 
 
-def _transfer_patiently(url: str, part: Part, settings: DownloadSettings, limits: Limits, progress: Progress) -> None:
+def _patiently(
+    attempt: Attempt, url: str, part: Part, settings: DownloadSettings, limits: Limits, progress: Progress
+) -> None:
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, TransientError) else None
@@ -75,10 +84,9 @@ def _transfer_patiently(url: str, part: Part, settings: DownloadSettings, limits
         before_sleep=log,
         reraise=True,
     )(
-        transfer,
+        attempt,
         url,
         part,
-        settings=settings,
         limits=limits,
         deadline=time.monotonic() + settings.total_timeout,
         progress=progress,
@@ -95,7 +103,8 @@ def _copy(path: str, part: Part, limits: Limits, progress: Progress) -> None:
         while data := original.read(PIECE):
             part.write(data)
             progress(part.size, part.note.length)
-        if part.size != status.st_size:
+        after = os.stat(path)
+        if part.size != status.st_size or (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise DownloadError(f"{path} changed while it was copied; run again when it is complete")
 
 
@@ -104,7 +113,7 @@ def _check_body(part: Part) -> None:
     if not part.size:
         part.discard()
         raise DownloadError(f"{part.url} is empty; check the URL")
-    if _HTML.match(part.head(4096)):
+    if _HTML.match(part.head):
         part.discard()
         raise DownloadError(
             f"{part.url} is a web page and not a file of frames; give the address of the file itself "

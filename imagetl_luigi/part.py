@@ -1,25 +1,24 @@
-"""The file in which a download's bytes arrive, and the note of what they belong to.
+"""The bytes of a download that have arrived so far, and the note of what they belong to.
 
-`image-data.img.part` holds the bytes; `image-data.img.part.json` says which URL they are from and
-how the server named that version of it, so that a later try can ask for the rest of the same file.
+On this machine `image-data.img.part` holds the bytes; in an object store, objects below that name hold a part
+of them each. `image-data.img.part.json` says which URL they are from and how the server named that version of
+it, so that a later try can ask for the rest of the same file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import Any, Protocol
 
 from imagetl_luigi import storage
-from imagetl_luigi.errors import DownloadError
 from imagetl_luigi.source import Source, part_path, public_url, read_record, write_record
+
+_LONGEST_HEAD = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,50 +37,84 @@ class Note:
     length: int | None = None
 
 
+class Bytes(Protocol):
+    """Where the bytes wait until all are there: in a `LocalPart` or in `PartObjects`."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """What an earlier run left."""
+
+    def write(self, data: memoryview) -> int:
+        """Append some of `data`, and say how many bytes."""
+
+    def clear(self) -> None:
+        """Drop all."""
+
+    def keep(self) -> None:
+        """Leave them for another run."""
+
+    def discard(self) -> None:
+        """Remove every trace."""
+
+    def seal(self) -> str:
+        """Let nothing of them be lost; return the fingerprint that the data file will have, empty if unknown."""
+
+    def sealed(self, fingerprint: str) -> bool:
+        """Whether an earlier run may have sealed them, with this result, and got no further."""
+
+    def publish(self) -> None:
+        """Give them their final name, all at once."""
+
+
 class Part:
     """The bytes of a data file that have arrived so far. Hold it open by `opened`.
 
     Attributes:
         digest: SHA-256 of the bytes written, and `size` their number.
+        head: the first of them, 4,096 at the most.
         note: what they belong to.
     """
 
-    def __init__(self, url: str, data_file: str, file: IO[bytes]) -> None:
+    def __init__(self, url: str, data_file: str, held: Bytes) -> None:
         self.url = public_url(url)
-        self.path = part_path(data_file)
-        self.size = 0
-        self.digest = hashlib.sha256()
-        self.note = Note(url=self.url)
         self._data_file = data_file
-        self._note_path = f"{self.path}.json"
-        self._file = file
+        self._note_path = f"{part_path(data_file)}.json"
+        self._bytes = held
+        self._forget(Note(url=self.url))
         self._take_up()
+
+    def _forget(self, note: Note) -> None:
+        self.size = 0
+        self.head = b""
+        self.digest = hashlib.sha256()
+        self.note = note
 
     def _take_up(self) -> None:
         """Go on with what an earlier run left, if it can be told what that is."""
-        note = self._published() or self._kept()
+        note = self._kept()
+        sealed = None if note else self._sealed()
+        if sealed:
+            note = Note(url=sealed.url, etag=sealed.etag, last_modified=sealed.last_modified, length=sealed.length)
         if note is None or note.url != self.url:
             self.restart(self.note)
             return
         self.note = note
-        while data := self._file.read(1 << 20):
+        for data in self._bytes.pieces():
             self._count(data)
+        if sealed and sealed.sha256 != self.digest.hexdigest():
+            self.restart(Note(url=self.url))
 
     def _kept(self) -> Note | None:
         """The note, if with it the rest can be asked for."""
         try:
-            note = Note(**json.loads(storage.read_bytes(self._note_path)))
+            note = Note(**json.loads(storage.read_if_there(self._note_path) or b"{}"))
         except (ValueError, TypeError, OSError):
             return None
         return note if note.validator else None
 
-    def _published(self) -> Note | None:
-        """What the record says, if `publish` was killed between writing it and giving the part its name."""
+    def _sealed(self) -> Source | None:
+        """What the record says, if `publish` was killed after it wrote the first."""
         record = read_record(self._data_file)
-        if record is None or record[1] != storage.fingerprint(self.path):
-            return None
-        source = record[0]
-        return Note(url=source.url, etag=source.etag, last_modified=source.last_modified, length=source.length)
+        return record[0] if record and self._bytes.sealed(record[1]) else None
 
     @property
     def whole(self) -> bool:
@@ -91,11 +124,8 @@ class Part:
     def restart(self, note: Note) -> None:
         """Drop all bytes; what comes belongs to `note`."""
         storage.remove(self._note_path)
-        self._file.seek(0)
-        self._file.truncate()
-        self.size = 0
-        self.digest = hashlib.sha256()
-        self.note = note
+        self._bytes.clear()
+        self._forget(note)
         if note.validator:
             storage.write_bytes(self._note_path, json.dumps(asdict(note)).encode())
 
@@ -103,22 +133,24 @@ class Part:
         """Append bytes. Those that still fit on a full disk count, too."""
         view = memoryview(data)
         while view:
-            written = self._file.write(view)
+            written = self._bytes.write(view)
             self._count(view[:written])
             view = view[written:]
-
-    def head(self, length: int) -> bytes:
-        """The first bytes."""
-        return os.pread(self._file.fileno(), length, 0)
 
     def discard(self) -> None:
         """Remove the bytes and the note."""
         storage.remove(self._note_path)
-        storage.remove(self.path)
+        self._bytes.discard()
+
+    def leave(self) -> None:
+        """Keep for another run what it can go on with."""
+        if self.size and self.note.validator:
+            self._bytes.keep()
+        else:
+            self.discard()
 
     def publish(self) -> Source:
         """Give the bytes their final name, after their record: a file that was fetched always has one."""
-        os.fsync(self._file.fileno())
         source = Source(
             url=self.url,
             etag=self.note.etag,
@@ -127,14 +159,19 @@ class Part:
             sha256=self.digest.hexdigest(),
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_record(self._data_file, source, str(storage.fingerprint(self.path)))
+        fingerprint = self._bytes.seal()
+        write_record(self._data_file, source, fingerprint)
         storage.remove(self._note_path)
-        storage.publish(self.path, self._data_file)
+        self._bytes.publish()
+        if not fingerprint:  # until now, the record says that this is not over
+            write_record(self._data_file, source, str(storage.fingerprint(self._data_file)))
         return source
 
     def _count(self, data: Any) -> None:
         self.size += len(data)
         self.digest.update(data)
+        if len(self.head) < _LONGEST_HEAD:
+            self.head += bytes(data[: _LONGEST_HEAD - len(self.head)])
 
 
 @contextlib.contextmanager
@@ -145,27 +182,20 @@ def opened(url: str, data_file: str) -> Iterator[Part]:
         DownloadError: another process is writing to it.
         StorageError: it cannot be written.
     """
-    path = part_path(data_file)
-    with storage.explaining("write", data_file):
-        if os.path.isdir(data_file):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0) as file:
-            if not _lock(file, path):
-                raise DownloadError(f"{path} is being written by another process; wait until it has ended")
-            part = Part(url, data_file, file)
-            try:
-                yield part
-            except BaseException:
-                if not part.size or not part.note.validator:  # nothing that could be gone on with
-                    part.discard()
-                raise
+    with storage.explaining("write", data_file), _bytes(data_file) as held:
+        part = Part(url, data_file, held)
+        try:
+            yield part
+        except BaseException:
+            part.leave()
+            raise
 
 
-def _lock(file: IO[bytes], path: str) -> bool:
-    """Lock the file, unless another process has; between open and lock it may have published it, too."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except (BlockingIOError, FileNotFoundError):
-        return False
+def _bytes(data_file: str) -> contextlib.AbstractContextManager[Bytes]:
+    if storage.is_remote(data_file):
+        from imagetl_luigi.part_objects import PartObjects  # fsspec takes a while to import
+
+        return contextlib.nullcontext(PartObjects(part_path(data_file), data_file))
+    from imagetl_luigi import local_part
+
+    return local_part.opened(part_path(data_file), data_file)

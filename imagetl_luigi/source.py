@@ -20,6 +20,9 @@ _SECRET = re.compile(
 )
 """Names of query parameters that carry a secret, as in the signed URLs of the object stores."""
 
+_AZURE = {"az", "abfs", "abfss"}
+"""Schemes in whose URLs the name before the @ is no user's, but a container's."""
+
 _SIGNATURE = re.compile(r"signature|sig", re.IGNORECASE)
 _SIGNED = re.compile(
     r"expires|policy|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|"
@@ -67,15 +70,30 @@ def public_url(url: str) -> str:
     fields = [(unquote_plus(field.partition("=")[0]), field) for field in parts.query.split("&")]
     signed = any(_SIGNATURE.fullmatch(name) for name, _ in fields)
     kept = [field for name, field in fields if not _SECRET.fullmatch(name) and not (signed and _SIGNED.fullmatch(name))]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "&".join(kept), ""))
+    user, _, host = parts.netloc.rpartition("@")
+    place = parts.netloc if parts.scheme in _AZURE and ":" not in user else host
+    return urlunsplit((parts.scheme, place, parts.path, "&".join(kept), ""))
 
 
 def check_url(url: str) -> None:
-    """Refuse what cannot be fetched: anything but http, https, file and plain paths. Raises ParameterError."""
-    if local_path(url) is None and not re.match(r"https?://[^/?#]", public_url(url)):
-        raise ParameterError(
-            f"url = {public_url(url)!r} cannot be fetched. Allowed: http://…, https://…, file:///…, or a path"
-        )
+    """Refuse what cannot be fetched: anything but http, https, object stores, file and plain paths.
+
+    Raises:
+        ParameterError: names the URL, without its secrets.
+    """
+    if local_path(url) is not None:
+        return
+    if is_http(url):
+        if not re.match(r"https?://[^/?#]", public_url(url)):
+            raise ParameterError(f"url = {public_url(url)!r} cannot be fetched: it names no host")
+    else:
+        _split(url)
+        storage.check(url)
+
+
+def is_http(url: str) -> bool:
+    """Whether a web server is to be asked, and not an object store."""
+    return url.partition("://")[0].lower() in ("http", "https")
 
 
 def source_id(url: str) -> str:
@@ -122,18 +140,21 @@ def part_path(data_file: str) -> str:
 
 
 def write_record(data_file: str, source: Source, fingerprint: str) -> None:
-    """Keep what is known of a data file, whose fingerprint tells later whether it is still the same file."""
+    """Keep what is known of a data file, whose fingerprint tells later whether it is still the same file.
+
+    It is empty while the file is being put together in a store, where nobody can know it before.
+    """
     with storage.atomic_write(record_path(data_file)) as file:
         file.write(json.dumps({"fingerprint": fingerprint, **asdict(source)}, indent=1).encode() + b"\n")
 
 
 def read_record(data_file: str) -> tuple[Source, str] | None:
     """The record of a data file and the fingerprint in it, or None where there is none that can be read."""
-    path = record_path(data_file)
-    if not storage.exists(path):
+    data = storage.read_if_there(record_path(data_file))
+    if data is None:
         return None
     try:
-        fields = json.loads(storage.read_bytes(path))
+        fields = json.loads(data)
         fingerprint = str(fields.pop("fingerprint"))
         return Source(**fields), fingerprint
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -15,23 +15,20 @@ from __future__ import annotations
 import bisect
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from imagetl_luigi.errors import ParameterError, SplitError
 from imagetl_luigi.formats import LONGEST_SIGNATURE, START, Buffer, Malformed, PastEnd, Picture, sniff, walk
 from imagetl_luigi.settings import Limits, MiB
+from imagetl_luigi.store import View
 
 WINDOW = 2 * MiB
 """Bytes looked at together. A frame that is larger makes the window grow."""
 
 NEIGHBOURS = 64
 """Pictures inside a picture that are looked at, from its end on: of those swallowed, the last is enough."""
-
-View = Callable[[int, int], tuple[Buffer, int]]
-"""Shows `length` bytes of the stream from `offset` on, fewer at its end: a buffer that holds them,
-and the position in it at which they begin."""
 
 
 class Span(NamedTuple):

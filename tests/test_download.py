@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,10 +22,12 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
-from conftest import wait_until
+import s3_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from s3 import READER_KEY, READER_SECRET, S3
 from server import (
     Fault,
     Server,
@@ -38,11 +43,13 @@ from server import (
     silent,
     status,
 )
+from waiting import wait_until
 from workflow import file_url
 
+from imagetl_luigi import part_objects, storage
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import DownloadError, ParameterError, StorageError
-from imagetl_luigi.settings import DownloadSettings, Limits
+from imagetl_luigi.settings import DownloadSettings, Limits, MiB
 from imagetl_luigi.source import Source, read_record, record_path
 
 BODY = random.Random(1).randbytes(10_000)
@@ -67,8 +74,17 @@ sys.addaudithook(overtake)
 
 
 @pytest.fixture
-def data_file(tmp_path: Path) -> str:
+def local(tmp_path: Path) -> str:
+    """A data file on this machine."""
     return str(tmp_path / "workspace" / "image-data.img")
+
+
+@pytest.fixture(params=["local", pytest.param("memory", marks=pytest.mark.slow)])
+def data_file(request: pytest.FixtureRequest, local: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A data file here, or in a store, where its bytes arrive in parts of 3,500."""
+    monkeypatch.setattr(part_objects, "LENGTH", 3_500)
+    yield local if request.param == "local" else f"memory:/{local}"
+    fsspec.filesystem("memory").store.clear()
 
 
 def get(url: str, data_file: str, *, limits: Limits | None = None, progress: Any = None, **chosen: float) -> Source:
@@ -83,7 +99,7 @@ def get(url: str, data_file: str, *, limits: Limits | None = None, progress: Any
 
 
 def read(path: str) -> bytes:
-    return Path(path).read_bytes()
+    return storage.read_bytes(path)
 
 
 def asked(server: Server, name: str) -> list[str | None]:
@@ -91,8 +107,17 @@ def asked(server: Server, name: str) -> list[str | None]:
 
 
 def files(data_file: str) -> list[str]:
+    """Names of all that is in the folder of the data file and below it."""
+    fs, folder = fsspec.core.url_to_fs(data_file.rpartition("/")[0])
+    fs.invalidate_cache()
+    return sorted(filter(None, (name[len(folder) + 1 :] for name in fs.find(folder))))
+
+
+def arrived(data_file: str) -> int:
+    """Bytes of it that wait for the rest."""
     folder = os.path.dirname(data_file)
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    names = [name for name in files(data_file) if re.fullmatch(r"[^.].*\.part(/\d+)?", name)]
+    return sum(storage.size(f"{folder}/{name}") for name in names)
 
 
 # The whole file
@@ -104,7 +129,7 @@ def test_the_whole_file_appears_with_its_record_and_nothing_else(server: Server,
     source = get(url, data_file, progress=lambda *step: steps.append(step))
     assert read(data_file) == BODY
     assert files(data_file) == [os.path.basename(record_path(data_file)), "image-data.img"]
-    assert read_record(data_file) == (source, f"{len(BODY)}-{os.stat(data_file).st_mtime_ns}")
+    assert read_record(data_file) == (source, storage.fingerprint(data_file))
     assert source.fetched_at and datetime.fromisoformat(source.fetched_at) <= datetime.now(UTC)
     assert (source.url, source.etag, source.last_modified, source.length, source.sha256) == (
         url,
@@ -123,7 +148,7 @@ def test_any_characters_may_stand_in_a_url(server: Server, data_file: str, path:
     for url in (server.put(path, BODY) + query, server.url() + path + query):
         get(url, data_file)
         assert read(data_file) == BODY
-        os.unlink(data_file)
+        storage.remove(data_file)
 
 
 def test_redirects_are_followed_to_another_server_and_so_is_the_rest(server: Server, data_file: str) -> None:
@@ -290,7 +315,7 @@ NAMES = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(
     names=st.sampled_from(NAMES),
     tries=st.lists(
@@ -303,15 +328,17 @@ NAMES = [
         max_size=4,
     ),
 )
-def test_bytes_of_two_versions_are_never_mixed(names: Any, tries: list[tuple[int, Fault, int]]) -> None:
-    with Server() as server, tempfile.TemporaryDirectory() as folder:
-        data_file = os.path.join(folder, "data")
+@pytest.mark.parametrize("store", ["", "memory:/"])
+def test_bytes_of_two_versions_are_never_mixed(store: str, names: Any, tries: list[tuple[int, Fault, int]]) -> None:
+    with Server() as server, tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patching:
+        patching.setattr(part_objects, "LENGTH", 150)
+        data_file = f"{store}{folder}/data"
         for version, fault, end in tries:
             url = server.put("/a.img", VERSIONS[version], **names(version))
             server.once(fault, cut(end))
             with contextlib.suppress(DownloadError):
                 get(url, data_file, retries=0)
-            assert not os.path.exists(data_file) or read(data_file) in VERSIONS
+            assert not storage.exists(data_file) or read(data_file) in VERSIONS
         url = server.put("/a.img", VERSIONS[0], **names(0))
         assert get(url, data_file).length == len(read(data_file))
         assert read(data_file) in VERSIONS
@@ -326,11 +353,11 @@ def in_two_seconds() -> str:
 
 @pytest.mark.parametrize("when", [lambda: "1", in_two_seconds], ids=["seconds", "date"])
 def test_a_server_that_asks_for_time_gets_it(
-    server: Server, data_file: str, caplog: pytest.LogCaptureFixture, when: Any
+    server: Server, local: str, caplog: pytest.LogCaptureFixture, when: Any
 ) -> None:
     url = server.put("/a.img", BODY)
     server.once(status(503, retry_after=when()))
-    get(url, data_file)
+    get(url, local)
     first, second = server.requests
     assert second.at - first.at > 0.9
     assert f"{url} answered 503 Service Unavailable; trying again in" in caplog.text
@@ -408,7 +435,7 @@ def test_a_body_that_drips_for_too_long_is_given_up_and_gone_on_with_by_the_next
     with pytest.raises(DownloadError, match=r"within \[download\] total_timeout; run again to go on"):
         get(url, data_file, total_timeout=0.1)
     assert len(server.requests) == 1
-    got = os.path.getsize(f"{data_file}.part")
+    got = arrived(data_file)
     get(url, data_file)
     assert asked(server, "Range") == [None, f"bytes={got}-"]
     assert read(data_file) == BODY[:200]
@@ -449,8 +476,8 @@ def test_a_host_that_cannot_be_is_a_download_error(data_file: str, host: str) ->
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://example.org/a.img",
-        "s3://bucket/a.img",
+        "s3://",
+        "zip://a.img::s3://bucket/a.zip",
         "HTPP://example.org/a.img",
         "http://",
         "http:///a.img",
@@ -480,7 +507,7 @@ def test_paths_and_file_urls_are_copied(tmp_path: Path, data_file: str, name: st
         source = get(url, data_file)
         assert read(data_file) == BODY
         assert (source.url, source.length) == (str(original), len(BODY))
-        os.unlink(data_file)
+        storage.remove(data_file)
     assert original.read_bytes() == BODY
 
 
@@ -528,33 +555,31 @@ def another_process(server: Server, url: str, data_file: str) -> Iterator[subpro
             process.send_signal(signal.SIGKILL)
 
 
-def test_the_part_of_a_killed_process_is_gone_on_with(server: Server, data_file: str) -> None:
+def test_the_part_of_a_killed_process_is_gone_on_with(server: Server, local: str) -> None:
     url = server.put("/a.img", BODY, etag='"1"')
-    with another_process(server, url, data_file):
+    with another_process(server, url, local):
         pass
-    assert files(data_file) == ["image-data.img.part", "image-data.img.part.json"]
-    source = get(url, data_file)
-    assert read(data_file) == BODY
+    assert files(local) == ["image-data.img.part", "image-data.img.part.json"]
+    source = get(url, local)
+    assert read(local) == BODY
     assert source.sha256 == hashlib.sha256(BODY).hexdigest()
     assert asked(server, "Range") == [None, "bytes=4000-"]
 
 
-def test_two_processes_at_once_are_one_clear_error(server: Server, data_file: str) -> None:
+def test_two_processes_at_once_are_one_clear_error(server: Server, local: str) -> None:
     url = server.put("/a.img", BODY, etag='"1"')
-    with another_process(server, url, data_file):
+    with another_process(server, url, local):
         with pytest.raises(DownloadError, match=r"image-data\.img\.part is being written by another process"):
-            get(url, data_file)
-        assert os.path.getsize(f"{data_file}.part") == 4000
+            get(url, local)
+        assert os.path.getsize(f"{local}.part") == 4000
     assert len(server.requests) == 1
 
 
-def test_a_run_that_opened_the_part_just_before_it_was_published_does_not_spoil_it(
-    server: Server, data_file: str
-) -> None:
+def test_a_run_that_opened_the_part_just_before_it_was_published_does_not_spoil_it(server: Server, local: str) -> None:
     url = server.put("/a.img", BODY, etag='"1"')
-    run = subprocess.run([sys.executable, "-c", RUN_OVERTAKEN + RUN, url, data_file], capture_output=True, check=False)
+    run = subprocess.run([sys.executable, "-c", RUN_OVERTAKEN + RUN, url, local], capture_output=True, check=False)
     assert b"is being written by another process" in run.stderr
-    assert read(data_file) == BODY
+    assert read(local) == BODY
     assert len(server.requests) == 1
 
 
@@ -570,9 +595,8 @@ def test_the_part_of_another_url_is_not_used(server: Server, data_file: str) -> 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"url": 1}', b'{"surprise": true}', b"\xff"])
 def test_a_part_with_a_spoilt_note_is_not_used(server: Server, data_file: str, note: bytes) -> None:
     url = server.put("/a.img", BODY, etag='"1"')
-    os.makedirs(os.path.dirname(data_file))
-    Path(f"{data_file}.part").write_bytes(b"anything")
-    Path(f"{data_file}.part.json").write_bytes(note)
+    storage.write_bytes(f"{data_file}.part" + "/000000" * storage.is_remote(data_file), b"anything")
+    storage.write_bytes(f"{data_file}.part.json", note)
     get(url, data_file)
     assert read(data_file) == BODY
     assert asked(server, "Range") == [None]
@@ -586,11 +610,142 @@ def test_a_part_that_is_whole_is_published_without_a_request(server: Server, dat
     url = server.put("/a.img", BODY, etag='"1"')
     with pytest.raises(KeyboardInterrupt):
         get(url, data_file, progress=interrupt)
-    assert files(data_file) == ["image-data.img.part", "image-data.img.part.json"]
+    assert arrived(data_file) == len(BODY)
+    assert not storage.exists(data_file)
     source = get(url, data_file)
     assert read(data_file) == BODY
     assert (source.etag, source.sha256) == ('"1"', hashlib.sha256(BODY).hexdigest())
     assert len(server.requests) == 1
+
+
+# An S3 server
+
+LARGE = random.Random(2).randbytes(12 * MiB + 1)
+
+RUN_IN_SMALL_PARTS = f"""
+from imagetl_luigi import part_objects
+part_objects.LENGTH = {5 * MiB}
+"""
+
+
+@pytest.fixture
+def in_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A data file in S3, whose bytes arrive in the smallest parts that S3 can join."""
+    monkeypatch.setattr(part_objects, "LENGTH", 5 * MiB)
+    return f"{s3}/image-data.img"
+
+
+@contextlib.contextmanager
+def watched(data_file: str) -> Iterator[set[int | None]]:
+    """The sizes that the file is seen to have by somebody who looks all the time; None for no file."""
+    seen: set[int | None] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            found = storage.stat(data_file)
+            seen.add(found.size if found else None)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def test_into_s3_it_goes_on_with_what_an_earlier_run_left_and_nothing_is_seen_before(
+    server: Server, in_s3: str
+) -> None:
+    url = server.put("/a.img", LARGE, etag='"1"')
+    server.once(cut(7 * MiB))
+    with watched(in_s3) as seen:
+        with pytest.raises(DownloadError, match="broke off"):
+            get(url, in_s3, retries=0)
+        assert arrived(in_s3) == 7 * MiB
+        source = get(url, in_s3)
+        assert wait_until(lambda: len(LARGE) in seen, 20)
+    assert seen == {None, len(LARGE)}
+    assert read(in_s3) == LARGE
+    assert asked(server, "Range") == [None, f"bytes={7 * MiB}-"]
+    assert asked(server, "If-Range") == [None, '"1"']
+    assert source.sha256 == hashlib.sha256(LARGE).hexdigest()
+    assert read_record(in_s3) == (source, storage.fingerprint(in_s3))
+    assert files(in_s3) == [".image-data.img.source.json", "image-data.img"]
+
+
+def test_into_s3_a_version_that_was_replaced_is_begun_anew(server: Server, in_s3: str) -> None:
+    url = server.put("/a.img", LARGE, etag='"1"')
+    server.once(cut(11 * MiB))
+    with pytest.raises(DownloadError):
+        get(url, in_s3, retries=0)
+    server.put("/a.img", BODY, etag='"2"')
+    get(url, in_s3)
+    assert read(in_s3) == BODY
+    assert asked(server, "If-Range") == [None, '"1"']
+    assert files(in_s3) == [".image-data.img.source.json", "image-data.img"]
+
+
+@pytest.mark.slow
+def test_into_s3_the_parts_of_a_killed_process_are_gone_on_with(server: Server, in_s3: str) -> None:
+    url = server.put("/a.img", LARGE, etag='"1"')
+    server.once(hold(11 * MiB))
+    with subprocess.Popen([sys.executable, "-c", RUN_IN_SMALL_PARTS + RUN, url, in_s3]) as process:
+        assert wait_until(lambda: arrived(in_s3) == 10 * MiB, 60)
+        process.kill()
+    get(url, in_s3)
+    assert read(in_s3) == LARGE
+    assert asked(server, "Range") == [None, f"bytes={10 * MiB}-"]
+    assert files(in_s3) == [".image-data.img.source.json", "image-data.img"]
+
+
+@pytest.mark.slow
+def test_into_s3_a_server_that_is_away_for_a_while_is_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_objects, "LENGTH", 5 * MiB)
+    url = server.put("/a.img", LARGE, etag='"1"')
+    requests = itertools.count()
+
+    def leave_and_return(_: str) -> None:
+        number = next(requests)
+        if number % 12 == 5:
+            s3.kill()
+        elif number % 12 == 9:
+            s3.start()
+
+    with S3(tmp_path / "s3") as s3:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3").clear_instance_cache()
+        data_file = f"{s3.bucket}/w/image-data.img"
+        with s3_requests.before_each(leave_and_return):
+            get(url, data_file)
+        assert next(requests) > 24
+        assert read(data_file) == LARGE
+        assert len(server.requests) == 1
+        assert files(data_file) == [".image-data.img.source.json", "image-data.img"]
+
+
+def test_into_s3_who_may_only_read_is_told_so_before_the_url_is_asked(
+    server: Server, in_s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.put("/a.img", BODY, etag='"1"')
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(StorageError, match="; the credentials in use do not allow it") as error:
+        get(url, in_s3)
+    assert READER_KEY not in str(error.value)
+    assert files(in_s3) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"<!DOCTYPE html>", BODY], ids=["empty", "web page", "too large"])
+def test_into_s3_what_is_refused_leaves_nothing(server: Server, in_s3: str, body: bytes) -> None:
+    with pytest.raises(DownloadError):
+        get(server.put("/a.img", body, etag='"1"'), in_s3, limits=Limits(stream_bytes=9_999))
+    assert files(in_s3) == []
 
 
 # The disk
@@ -672,8 +827,8 @@ def test_secrets_of_a_url_are_in_no_record_note_error_or_log(
     except DownloadError:
         told = traceback.format_exc()
     assert server.requests[0].headers["Authorization"]
-    assert told or os.path.exists(data_file)
-    kept = b"".join(read(os.path.join(os.path.dirname(data_file), name)) for name in files(data_file))
+    assert told or storage.exists(data_file)
+    kept = b"".join(read(f"{os.path.dirname(data_file)}/{name}") for name in files(data_file))
     assert "hunter2" not in told + caplog.text
     assert b"hunter2" not in kept
     assert b"raw=true" in kept or b"raw=true" in told.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -16,6 +17,7 @@ from imagetl_luigi import storage
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.source import (
     Source,
+    check_url,
     default_workspace,
     describe,
     local_path,
@@ -98,6 +100,41 @@ def test_a_url_that_cannot_be_taken_apart_is_refused_and_not_shown(url: str) -> 
         assert "hun" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://bucket/cams/a b%20.img", "s3://bucket/cams/a b%20.img"),
+        ("s3://AKIAME:hunter2@bucket/a.img", "s3://bucket/a.img"),
+        ("s3://bucket/a.img?versionId=1", "s3://bucket/a.img?versionId=1"),
+        ("gs://bucket/a.img?X-Goog-Signature=hunter2", "gs://bucket/a.img"),
+        ("ftp://me:hunter2@host:2121/a.img", "ftp://host:2121/a.img"),
+        ("abfs://container@account.dfs.core.windows.net/a.img", "abfs://container@account.dfs.core.windows.net/a.img"),
+        ("az://me:hunter2@container/a.img", "az://container/a.img"),
+        ("memory://a.img", "memory://a.img"),
+    ],
+)
+def test_urls_of_stores_are_shown_without_secrets_too(url: str, shown: str) -> None:
+    assert public_url(url) == shown
+    assert public_url(shown) == shown
+    assert source_id(url) == source_id(shown)
+    assert re.fullmatch(r"data/[A-Za-z0-9_-]+", default_workspace(url))
+
+
+@pytest.mark.parametrize(
+    "url", ["http:///a.img", "https://?a", "s3://", "s4://b/a.img", "abfs://c@a/a.img", "local:///a"]
+)
+def test_what_cannot_be_fetched_is_refused(url: str) -> None:
+    with pytest.raises(ParameterError):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/a", "HTTPS://h", "s3://b/a.img", "memory://a", "a.img", "file:///a", "c:a#b"]
+)
+def test_what_can_be_fetched_is_taken(url: str) -> None:
+    check_url(url)
+
+
 # Names made of URLs
 
 
@@ -171,11 +208,11 @@ def test_a_file_of_another_machine_is_refused() -> None:
 # Records
 
 
-@pytest.fixture
-def data_file(tmp_path: Path) -> str:
-    path = tmp_path / "a.img"
-    path.write_bytes(b"abc")
-    return str(path)
+@pytest.fixture(params=["local", "memory"])
+def data_file(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    path = str(tmp_path / "a.img") if request.param == "local" else f"memory://{uuid.uuid4().hex}/a.img"
+    storage.write_bytes(path, b"abc")
+    return path
 
 
 def test_a_record_comes_back_as_it_was_written(data_file: str) -> None:
@@ -187,7 +224,7 @@ def test_a_record_comes_back_as_it_was_written(data_file: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"fingerprint": "1"}', '{"fingerprint": "1", "x": 1}'])
 def test_a_spoilt_record_is_none(data_file: str, text: str) -> None:
-    Path(record_path(data_file)).write_text(text)
+    storage.write_bytes(record_path(data_file), text.encode())
     assert read_record(data_file) is None
     assert describe(data_file, "https://me:pw@h/a").url == "https://h/a"
 
@@ -195,7 +232,7 @@ def test_a_spoilt_record_is_none(data_file: str, text: str) -> None:
 def test_a_file_is_described_by_its_record_until_it_is_another_file(data_file: str) -> None:
     write_record(data_file, SOURCE, str(storage.fingerprint(data_file)))
     assert describe(data_file, SOURCE.url) == SOURCE
-    Path(data_file).write_bytes(b"abcd")
+    storage.write_bytes(data_file, b"abcd")
     found = describe(data_file, SOURCE.url)
     assert (found.length, found.etag, found.fetched_at) == (4, None, None)
     assert found.sha256 == "88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589"

@@ -275,16 +275,17 @@ import sys
 import psutil
 from imagetl_luigi.settings import Limits
 from imagetl_luigi.split import split_stream
-from imagetl_luigi.storage import size, view
+from imagetl_luigi.storage import size, viewing
 
 path, delimiter, peak = sys.argv[1], sys.argv[2].encode(), 0
 
 def measured(offset, length):
     global peak
     peak = max(peak, psutil.Process().memory_info().rss)
-    return view(path, offset, length)
+    return view(offset, length)
 
-print(sum(1 for _ in split_stream(measured, size(path), delimiter, Limits())), peak >> 20)
+with viewing(path) as view:
+    print(sum(1 for _ in split_stream(measured, size(path), delimiter, Limits())), peak >> 20)
 """
 
 
