@@ -85,7 +85,7 @@ class Manifest:
         """
         digest = hashlib.sha256()
         count = 0
-        with open(self.path, "rb", buffering=MiB) as file:
+        with storage.open_read(self.path) as file:
             if self._head(file) != self.digest:
                 raise ManifestError(f"{self.path} was replaced by another run; run again")
             for line in file:

@@ -9,7 +9,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from imagetl_luigi.errors import ParameterError
-from imagetl_luigi.source import check_url
+from imagetl_luigi.source import check_url, local_path, public_url
 
 
 class PathParameter(luigi.Parameter[str]):
@@ -30,6 +30,10 @@ class UrlParameter(PathParameter):
             raise ParameterError(f"url = {x!r} is empty. Allowed: http://…, https://…, file:///…, or a path")
         check_url(url)
         return url
+
+    def serialize(self, x: str) -> str:
+        """Without its secrets: this is what Luigi logs, sends to luigid, and tells two tasks apart by."""
+        return x if local_path(x) is not None else public_url(x)
 
 
 class DelimiterParameter(luigi.Parameter[str]):

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import tee
 
 import luigi
 
 from imagetl_luigi import gif, storage
-from imagetl_luigi.errors import StorageError
 from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Frame, Manifest, read_manifest
 from imagetl_luigi.source import public_url, read_record
+from imagetl_luigi.storage import Piece
 from imagetl_luigi.workspace import Workspace
 
 
@@ -43,8 +44,11 @@ class DataFileTarget(FileTarget):
         self._url = url
 
     def exists(self) -> bool:
-        """Whether the file is there and is not known to be of another URL."""
-        return super().exists() and self.other_url() is None
+        """Whether the file is there and is not known to be of another URL, nor its download unfinished."""
+        if not super().exists():
+            return False
+        record = read_record(self.path)
+        return record is None or (record[0].url == public_url(self._url) and record[1] != "")
 
     def other_url(self) -> str | None:
         """The URL that the file was fetched from, if it is another one."""
@@ -93,7 +97,7 @@ class FramesTarget(luigi.Target):
         self._workspace = workspace
         self._manifest = manifest
         self._verify = verify
-        self._mark = workspace.frame(".manifest-digest")
+        self._mark = workspace.mark
 
     def exists(self) -> bool:
         """Whether every frame is there: one listing, held against the manifest."""
@@ -105,19 +109,26 @@ class FramesTarget(luigi.Target):
     def missing(self, manifest: Manifest) -> Iterator[Frame]:
         """Yield the frames that are not there, or not of the right size or, if asked for, content."""
         sizes = storage.sizes(self.folder)
-        for frame in manifest.frames():
-            if sizes.get(frame.name) != frame.length or (self._verify and not self._holds(frame)):
-                yield frame
+        if self._verify:
+            yield from self._differing(manifest, sizes)
+        else:
+            yield from (frame for frame in manifest.frames() if sizes.get(frame.name) != frame.length)
 
-    def _holds(self, frame: Frame) -> bool:
-        return hashlib.sha256(storage.read_bytes(self._workspace.frame(frame.name))).hexdigest() == frame.sha256
+    def _differing(self, manifest: Manifest, sizes: dict[str, int]) -> Iterator[Frame]:
+        """Yield the frames whose files have another size or content."""
+        frames, again = tee(manifest.frames())
+        contents = storage.read_ahead(
+            Piece(self._workspace.frame(frame.name), 0, frame.length)
+            for frame in again
+            if sizes.get(frame.name) == frame.length
+        )
+        for frame in frames:
+            if sizes.get(frame.name) != frame.length or hashlib.sha256(next(contents)).hexdigest() != frame.sha256:
+                yield frame
 
     def marked(self, manifest: Manifest) -> bool:
         """Whether the frames are those of this manifest."""
-        try:
-            return storage.read_bytes(self._mark) == manifest.digest.encode()
-        except StorageError:
-            return False
+        return storage.read_if_there(self._mark) == manifest.digest.encode()
 
     def mark(self, manifest: Manifest) -> bool:
         """Make the folder one of this manifest; return whether it was not, so that no frame is there.
@@ -128,9 +139,7 @@ class FramesTarget(luigi.Target):
         if self.marked(manifest):
             return False
         present = storage.sizes(self.folder)
-        for frame in manifest.frames():
-            if frame.name in present:
-                storage.remove(self._workspace.frame(frame.name))
+        storage.remove_all(self._workspace.frame(frame.name) for frame in manifest.frames() if frame.name in present)
         storage.write_bytes(self._mark, manifest.digest.encode())
         return True
 

@@ -58,3 +58,19 @@ def test_an_empty_url_is_refused(url: str) -> None:
 def test_a_speed_that_no_gif_has_is_refused(parameters: dict[str, int]) -> None:
     with pytest.raises(ParameterError, match=r"is not possible.*llowed"):
         CombineGif(**parameters)
+
+
+def test_luigi_sees_no_secret_of_a_url() -> None:
+    url = "https://me:geheim@example.org/a.img?night=2&X-Amz-Signature=f00"
+    task = CombineGif(url=url, workspace="w")
+    shown = f"{task} {task.task_id} {task.to_str_params()}"
+    assert "geheim" not in shown
+    assert "f00" not in shown
+    assert "url=https://example.org/a.img?night=2," in shown
+    assert task.requires().requires().requires().url == url, "it is fetched with them"
+    assert CombineGif(url="https://example.org/a.img?night=2", workspace="w").task_id == task.task_id
+
+
+@pytest.mark.parametrize("url", ["cam.img", "/a/cam.img", "file:///a/cam.img", "s3://bucket/cam.img"])
+def test_a_url_without_secrets_is_shown_as_it_was_given(url: str) -> None:
+    assert CombineGif(url=url).to_str_params()["url"] == url

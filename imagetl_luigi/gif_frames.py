@@ -1,0 +1,47 @@
+"""The GIFs that an animation is combined from: the frames themselves, or what they were converted to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import tee
+
+from imagetl_luigi import storage
+from imagetl_luigi.errors import FrameError
+from imagetl_luigi.manifest import Frame, Manifest
+from imagetl_luigi.storage import Piece
+from imagetl_luigi.workspace import Workspace
+
+
+def read_gifs(manifest: Manifest, paths: Workspace) -> Iterator[bytes]:
+    """Yield the GIF of each frame, in order.
+
+    In an object store nobody but us holds a lock, so what comes from there is held against the manifest; and while
+    the data file that was split is there, the frames are read from it: a few large requests and not one for each.
+
+    Raises:
+        FrameError: a frame is not what the manifest says. It is removed, so that the next run writes it again.
+    """
+    remote = storage.is_remote(paths.frames)
+    from_stream = remote and storage.fingerprint(paths.data_file) == manifest.fingerprint
+    frames, again = tee(manifest.frames())
+    for frame, data in zip(frames, storage.read_ahead(_piece(f, paths, from_stream) for f in again), strict=True):
+        if remote and frame.format == "gif" and hashlib.sha256(data).hexdigest() != frame.sha256:
+            storage.remove(paths.frame(frame.name))
+            raise FrameError(
+                f"{paths.frame(frame.name)} was not what the manifest says, perhaps of another run; run again"
+            )
+        yield data
+
+
+def _piece(frame: Frame, paths: Workspace, from_stream: bool) -> Piece:
+    if frame.format != "gif":
+        return Piece(paths.converted(frame.sha256), 0, _longest_gif(frame))
+    if from_stream:
+        return Piece(paths.data_file, frame.offset, frame.length)
+    return Piece(paths.frame(frame.name), 0, frame.length)
+
+
+def _longest_gif(frame: Frame) -> int:
+    """Bytes that the GIF of a picture has at the most: LZW writes 12 bits a pixel when it finds nothing to save."""
+    return 4096 + 2 * (frame.width or 0) * (frame.height or 0)
