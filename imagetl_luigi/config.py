@@ -6,6 +6,8 @@ The classes are named as their sections are, in lower case, because Luigi takes 
 
 from __future__ import annotations
 
+import os
+
 import luigi
 
 from imagetl_luigi.errors import ParameterError
@@ -50,7 +52,7 @@ class dask(luigi.Config):
     scheduler = luigi.Parameter(
         default=DaskSettings.scheduler,
         description="'threads' (in this process), 'cluster' (worker processes on this machine), "
-        "or the address of a running Dask scheduler such as tcp://10.0.0.1:8786",
+        "or the address of a running Dask scheduler such as tls://10.0.0.1:8786",
     )
     threads = WholeNumberParameter(
         default=DaskSettings.threads, description="threads of the 'threads' scheduler; 0: one for each CPU"
@@ -65,22 +67,38 @@ class dask(luigi.Config):
         default=DaskSettings.dashboard, description="address of the 'cluster' scheduler's dashboard"
     )
     chunk_size = WholeNumberParameter(default=DaskSettings.chunk_size, description="most tasks in one Dask message")
+    at_once = WholeNumberParameter(
+        default=DaskSettings.at_once,
+        description="frames that each thread reads and writes at a time; 0: one, and 16 in an object store",
+    )
     wait_for_workers = NumberParameter(
         default=DaskSettings.wait_for_workers, description="seconds to wait for a Dask worker before giving up"
     )
+    tls_ca = luigi.Parameter(
+        default=DaskSettings.tls_ca, description="file of the CA that a tls:// scheduler is known by"
+    )
+    tls_certificate = luigi.Parameter(
+        default=DaskSettings.tls_certificate, description="file of the certificate that we show it"
+    )
+    tls_key = luigi.Parameter(default=DaskSettings.tls_key, description="file of the certificate's private key")
 
     def settings(self) -> DaskSettings:
         """The section as a frozen record.
 
         Raises:
-            ParameterError: an unknown scheduler, or a number below what makes sense.
+            ParameterError: an unknown scheduler, a number below what makes sense, or a file that is not there.
         """
         if self.scheduler not in ("threads", "cluster") and "://" not in self.scheduler:
             raise ParameterError(
                 f"[dask] scheduler = {self.scheduler!r} is not known. Allowed: threads, cluster, "
-                "or the address of a running Dask scheduler such as tcp://10.0.0.1:8786"
+                "or the address of a running Dask scheduler such as tls://10.0.0.1:8786"
             )
-        _at_least("dask", "threads", self.threads, 0)
+        for name in ("threads", "at_once"):
+            _at_least("dask", name, getattr(self, name), 0)
+        for name in ("tls_ca", "tls_certificate", "tls_key"):
+            path = getattr(self, name)
+            if path and not os.path.isfile(path):
+                raise ParameterError(f"[dask] {name} = {path!r} is not a file; give its path, or nothing")
         for name in ("cluster_workers", "cluster_threads", "chunk_size"):
             _at_least("dask", name, getattr(self, name), 1)
         _at_least("dask", "wait_for_workers", self.wait_for_workers, 0.001)

@@ -24,11 +24,11 @@ from typing import Any, TypeVar
 
 import dask
 import distributed
-from distributed.comm.core import connect
-from distributed.protocol.pickle import dumps, loads
-from distributed.utils import LoopRunner
+from distributed.protocol.pickle import dumps
+from distributed.utils import silence_logging_cmgr
 
 from imagetl_luigi.dask_chunk import Chunk, Failure, WorkerKilled, run_chunk
+from imagetl_luigi.dask_connect import await_worker, connect, inspect
 from imagetl_luigi.errors import DaskWorkerError
 from imagetl_luigi.settings import DaskSettings
 
@@ -41,17 +41,27 @@ Packed = tuple[int, tuple[bytes, str], str]
 POLL = 1.0
 """Seconds between looks whether scheduler and workers are still there."""
 
+WAITING = 16
+"""Chunks that wait at a scheduler which is not ours; one that scales workers by the work that waits would not else."""
+
 _LOCAL = {
     # At the first death already, a chunk is ours to try, see above: workers take a second to start.
     "distributed.scheduler.allowed-failures": 0,
 }
 
 
+_LEAVE_CTRL_C_TO_THE_DRIVER = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run in each worker of ours as it starts. A terminal sends Ctrl-C to all processes of a command; the driver ends the
+workers then, and one that ends by itself prints a traceback."""
+
+
 class ClusterBackend:
     """A Dask scheduler and its workers; those of "cluster" are started here and ended by `close`."""
 
-    def __init__(self, settings: DaskSettings) -> None:
+    def __init__(self, settings: DaskSettings, check: Callable[[], None] | None = None) -> None:
         self._settings = settings
+        self._check = check
+        self._known: set[str] = set()
         self._stack = contextlib.ExitStack()
         self._run = uuid.uuid4().hex[:8]
         self._serial = 0
@@ -60,30 +70,25 @@ class ClusterBackend:
         self._replaced = 0.0
         with contextlib.ExitStack() as stack:
             self._client = self._connect(stack)
+            self.address = self._client.scheduler_info()["address"]
+            self.threads()
             self._stack = stack.pop_all()
-        self.address = self._client.scheduler_info()["address"]
         self.dashboard = self._find_dashboard()
 
     def _connect(self, stack: contextlib.ExitStack) -> distributed.Client:
         address = self._settings.scheduler
         patience = self._settings.wait_for_workers
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # what it would say of what died, we say
         if address == "cluster":
             self._cluster = self._start_cluster(stack)
             address = self._cluster.scheduler_address
+        client: distributed.Client = stack.enter_context(connect(address, self._settings))
         try:
-            LoopRunner().run_sync(_knock, address, patience, callback_timeout=patience)
-            client: distributed.Client = stack.enter_context(
-                distributed.Client(address, timeout=patience, set_as_default=False)
-            )
-        except Exception as error:  # for a wrong address, Dask has an exception of almost every kind
-            raise DaskWorkerError(
-                f"no Dask scheduler answers at {address} within {patience:g} s: {error}; "
-                "start one with `dask scheduler`, or correct [dask] scheduler"
-            ) from error
-        try:
-            client.wait_for_workers(1, timeout=patience)
-        except OSError as error:  # TimeoutError, or the scheduler is gone again
-            raise self._deserted(address) from error
+            there = await_worker(client, patience)
+        except (distributed.CancelledError, OSError) as error:
+            raise self._lost(address) from error
+        if not there:
+            raise self._deserted(address)
         return client
 
     def _start_cluster(self, stack: contextlib.ExitStack) -> distributed.LocalCluster:
@@ -98,14 +103,26 @@ class ClusterBackend:
         return cluster
 
     def threads(self) -> int:
-        """How many chunks can run at a time now."""
-        return max(1, sum(self._workers().values()))
+        """How many chunks can run at a time now. Workers that are new are looked at first."""
+        workers = self._workers()
+        new = workers.keys() - self._known
+        if new:
+            try:
+                inspect(self._client, new, self._check, self._settings.wait_for_workers)
+            except OSError as error:
+                raise self._lost(self.address) from error
+            self._known |= new
+        return max(1, sum(workers.values()))
+
+    def _room(self) -> int:
+        """How many chunks may be under way: two for each thread, and so many that a cluster sees reason to grow."""
+        return 2 * self.threads() + (WAITING if self._cluster is None else 0)
 
     def map(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, dict[int, Failure]]]:
-        """Run the chunks, two for each thread in flight."""
+        """Run the chunks, a bounded number under way."""
         suspects: deque[Chunk] = deque()
         flying: dict[Future, Chunk] = {}
-        room = 2 * self.threads()
+        room = self._room()
         while True:
             while len(flying) < room and (chunk := next(chunks, None)):
                 flying[self._submit(chunk)] = chunk
@@ -118,7 +135,7 @@ class ClusterBackend:
                     suspects.append(chunk)
                 else:
                     yield chunk, failures
-            room = 2 * self.threads()
+            room = self._room()
         yield from self._try_alone(suspects)
 
     def _try_alone(self, suspects: deque[Chunk]) -> Iterator[tuple[Chunk, dict[int, Failure]]]:
@@ -144,10 +161,10 @@ class ClusterBackend:
         self._serial += 1
         key = f"run_chunk-{self._run}-{self._serial}"
         try:
-            packed = dumps(chunk)  # else the scheduler would unpickle the tasks, too, and need their modules
+            packed = dumps(_Run(chunk, self._settings.at_once or 1))
         except Exception as error:  # tasks of any make may fail in any way
             raise DaskWorkerError(f"{chunk[0]}, or a task that follows it, cannot be pickled: {error}") from error
-        return self._client.submit(_run_remotely, packed, key=key, pure=False)
+        return self._client.submit(pickle.loads, packed, key=key, pure=False)
 
     def _first_done(self, flying: Iterable[Future]) -> set[Future]:
         with self._client.as_current():  # wait() asks no future for its client, but the surroundings
@@ -179,7 +196,7 @@ class ClusterBackend:
             except TimeoutError:
                 self._check_workers()
             except (distributed.CancelledError, OSError) as error:
-                raise self._lost() from error
+                raise self._lost(self.address) from error
             else:
                 self._deserted_since = None
                 return seen
@@ -203,11 +220,11 @@ class ClusterBackend:
     def _workers(self) -> dict[str, int]:
         """Threads of each worker, by address."""
         if self._client.status != "running":
-            raise self._lost()
+            raise self._lost(self.address)
         try:
             return dict(self._client.nthreads())
         except (OSError, TimeoutError) as error:
-            raise self._lost() from error
+            raise self._lost(self.address) from error
 
     def _deserted(self, address: str) -> DaskWorkerError:
         return DaskWorkerError(
@@ -215,9 +232,9 @@ class ClusterBackend:
             f"start some with `dask worker {address}`, or raise [dask] wait_for_workers"
         )
 
-    def _lost(self) -> DaskWorkerError:
+    def _lost(self, address: str) -> DaskWorkerError:
         return DaskWorkerError(
-            f"the Dask scheduler at {self.address} is gone; what was done is kept, so start it and run again"
+            f"the Dask scheduler at {address} is gone; what was done is kept, so start it and run again"
         )
 
     def _find_dashboard(self) -> str | None:
@@ -231,12 +248,6 @@ class ClusterBackend:
         self._stack.close()
 
 
-async def _knock(address: str, patience: float) -> None:
-    """See whether a Dask scheduler is there. A client waits for ever for a server that accepts and says nothing."""
-    comm = await connect(address, timeout=patience, **distributed.Security().get_connection_args("client"))
-    await comm.close()
-
-
 def _local_cluster(settings: DaskSettings) -> distributed.LocalCluster:
     return distributed.LocalCluster(
         n_workers=settings.cluster_workers,
@@ -244,15 +255,30 @@ def _local_cluster(settings: DaskSettings) -> distributed.LocalCluster:
         processes=True,
         host="127.0.0.1",
         dashboard_address=settings.dashboard,
-        silence_logs=logging.CRITICAL,  # what it would say of dead workers and their tasks, we say
+        silence_logs=logging.CRITICAL,
+        preload=[_LEAVE_CTRL_C_TO_THE_DRIVER],
     )
 
 
-def _run_remotely(chunk: bytes) -> list[Packed]:
+class _Run:
+    """A chunk that runs where it is unpickled, and becomes its failures.
+
+    All that Dask itself sees is bytes and `pickle.loads`. So a scheduler needs neither our package nor the modules of
+    the tasks, and in a worker that lacks them the chunk fails and says so; it would else take its connection with it.
+    """
+
+    def __init__(self, chunk: Chunk, at_once: int) -> None:
+        self._chunk = chunk
+        self._at_once = at_once
+
+    def __reduce__(self) -> tuple[Callable[..., list[Packed]], tuple[Chunk, int]]:
+        return _run_remotely, (self._chunk, self._at_once)
+
+
+def _run_remotely(chunk: Chunk, at_once: int) -> list[Packed]:
     """`run_chunk` in a worker."""
-    return [
-        (position, _pack(failure.exception), failure.traceback) for position, failure in run_chunk(loads(chunk)).items()
-    ]
+    failures = run_chunk(chunk, at_once)
+    return [(position, _pack(failure.exception), failure.traceback) for position, failure in failures.items()]
 
 
 def _pack(exception: BaseException) -> tuple[bytes, str]:

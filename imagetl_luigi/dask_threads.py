@@ -22,6 +22,7 @@ class ThreadsBackend:
 
     def __init__(self, settings: DaskSettings) -> None:
         self._count = settings.threads or CPU_COUNT
+        self._at_once = settings.at_once or 1
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="dask-worker")
 
@@ -33,7 +34,9 @@ class ThreadsBackend:
         """Run the chunks, four for each thread in one graph."""
         while window := list(islice(chunks, 4 * self._count)):
             # partial, since Dask would look through a list of tasks for keys
-            graph = {index: (partial(run_chunk, chunk, self._stop),) for index, chunk in enumerate(window)}
+            graph = {
+                index: (partial(run_chunk, chunk, self._at_once, self._stop),) for index, chunk in enumerate(window)
+            }
             yield from zip(window, dask.threaded.get(graph, list(graph), pool=self._pool), strict=True)
 
     def close(self) -> None:

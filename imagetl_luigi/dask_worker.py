@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import NoReturn, Protocol
 
@@ -46,24 +46,36 @@ class DaskWorker:
         with DaskWorker(settings, report_to=self) as worker:
             failures = worker.run(tasks, total=len(tasks))
 
+    A class of tasks may have a static method `prepare(tasks)`. It is called where they will run, with those
+    that came in one message, to do once what each would do for itself.
+
     Args:
         settings: which Dask, and how.
         report_to: the Luigi task on whose page progress and the Dask dashboard are shown.
+        check: called once in each worker process, before it is given tasks; it raises if it finds that they
+            cannot be done there. It must be picklable.
 
     Raises:
-        DaskWorkerError: there is no scheduler at the address, or no worker within the time-out.
+        DaskWorkerError: there is no scheduler at the address, no worker within the time-out, or one that does not
+            have what is installed here or does not pass the check.
     """
 
-    def __init__(self, settings: DaskSettings, report_to: luigi.Task | None = None) -> None:
+    def __init__(
+        self,
+        settings: DaskSettings,
+        report_to: luigi.Task | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._report_to = report_to
+        self._check = check
         self._stack = contextlib.ExitStack()
         self._backend: Backend
 
     def __enter__(self) -> DaskWorker:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_terminable())
-            self._backend = stack.enter_context(contextlib.closing(_backend(self._settings)))
+            self._backend = stack.enter_context(contextlib.closing(_backend(self._settings, self._check)))
             self._stack = stack.pop_all()
         url = self._backend.dashboard
         if url and self._report_to is not None and self._report_to.set_tracking_url is not None:
@@ -106,8 +118,12 @@ class DaskWorker:
         return failures
 
     def _started(self, tasks: Iterable[luigi.Task], total: int) -> Iterator[Chunk]:
-        """The tasks in chunks: four or more for each thread, so that all end at about the same time."""
-        size = min(self._settings.chunk_size, max(1, total // (4 * self._backend.threads())))
+        """The tasks in chunks: four or more for each thread, so that all end at about the same time, but not so small
+        that a thread could not run as many at a time as it may.
+        """
+        threads = self._backend.threads()
+        fair = max(total // (4 * threads), min(self._settings.at_once, -(-total // threads)), 1)
+        size = min(self._settings.chunk_size, fair)
         chunk: Chunk = []
         for task in tasks:
             chunk.append(task)
@@ -124,7 +140,7 @@ def _start(chunk: Chunk) -> Chunk:
     return chunk
 
 
-def _backend(settings: DaskSettings) -> Backend:
+def _backend(settings: DaskSettings, check: Callable[[], None] | None) -> Backend:
     """The module of each backend is imported when it is wanted: distributed takes most of a second."""
     if settings.scheduler == "threads":
         from imagetl_luigi.dask_threads import ThreadsBackend
@@ -132,7 +148,7 @@ def _backend(settings: DaskSettings) -> Backend:
         return ThreadsBackend(settings)
     from imagetl_luigi.dask_cluster import ClusterBackend
 
-    return ClusterBackend(settings)
+    return ClusterBackend(settings, check)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,9 @@ class DaskSettings:
         cluster_threads: threads in each of those processes.
         dashboard: address on which the "cluster" scheduler serves Dask's dashboard.
         chunk_size: most tasks in one message.
+        at_once: tasks that each thread runs at a time; 0 leaves it to who asks, as tasks differ in how long they wait.
+        tls_ca, tls_certificate, tls_key: files that prove to a tls:// scheduler who we are, and the other way round;
+            empty is Dask's own configuration.
         wait_for_workers: seconds to wait for a first, or for another, worker.
     """
 
@@ -53,4 +56,8 @@ class DaskSettings:
     cluster_threads: int = 1
     dashboard: str = "127.0.0.1:8787"
     chunk_size: int = 256
+    at_once: int = 0
     wait_for_workers: float = 30.0
+    tls_ca: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""

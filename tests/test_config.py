@@ -47,12 +47,24 @@ def test_every_option_has_a_help_text(name: str) -> None:
         ("dask", "threads", -1),
         ("dask", "cluster_workers", 0),
         ("dask", "chunk_size", 0),
+        ("dask", "at_once", -1),
+        ("dask", "wait_for_workers", 0),
         ("limits", "frames", 0),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named_with_what_is_allowed(name: str, option: str, value: object) -> None:
     with pytest.raises(ParameterError, match=rf"\[{name}\] {option} = .*Allowed: "):
         SECTIONS[name][0](**{option: value}).settings()
+
+
+@pytest.mark.parametrize("option", ["tls_ca", "tls_certificate", "tls_key"])
+def test_a_file_of_tls_that_is_not_there_is_named(option: str, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "gone.pem"):
+        with pytest.raises(ParameterError, match=rf"\[dask\] {option} = '{path}' is not a file; give its path"):
+            config.dask(**{option: str(path)}).settings()
+    (tmp_path / "there.pem").touch()
+    path = str(tmp_path / "there.pem")
+    assert getattr(config.dask(**{option: path}).settings(), option) == path
 
 
 def test_every_parameter_of_the_main_task_has_a_help_text() -> None:

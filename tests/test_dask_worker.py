@@ -18,67 +18,25 @@ import dask_tasks
 import luigi
 import psutil
 import pytest
+from dask_processes import Dask, process
 from dask_tasks import Exit, Fail, FailClumsily, FailLocked, Kill, KillNumber, KillOnce, KillWith, Message, Note, Yield
 from luigi.event import Event
+from pictures import gif
+from waiting import until
+from workflow import command, started, stream
 
+from imagetl_luigi import storage
 from imagetl_luigi.dask_chunk import Failure, WorkerKilled
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.errors import DaskWorkerError
 from imagetl_luigi.settings import DaskSettings
 
-TASKS = str(Path(dask_tasks.__file__).parent)
 MODES = ["threads", "cluster", "remote"]
 
 
 def settings(scheduler: str, **options: Any) -> DaskSettings:
     defaults = {"threads": 2, "cluster_workers": 2, "dashboard": "127.0.0.1:0", "wait_for_workers": 20.0}
     return DaskSettings(scheduler=scheduler, **{**defaults, **options})
-
-
-@contextlib.contextmanager
-def process(*command: str, env: dict[str, str] | None = None, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment, which is ended with everything that it started."""
-    program = [sys.executable, "-m", *command]
-    running = subprocess.Popen(program, env={**os.environ, "PYTHONPATH": TASKS, **(env or {})}, **options)
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = [*psutil.Process(running.pid).children(recursive=True), running]
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-        running.wait()
-
-
-class Dask:
-    """A real `dask scheduler`, and the workers that a test asks for."""
-
-    def __init__(self, stack: contextlib.ExitStack, folder: Path, **environment: str) -> None:
-        self._stack = stack
-        self._log = stack.enter_context((folder / "dask.log").open("w"))
-        file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--port=0", f"--scheduler-file={file}", **environment)
-        until(file.exists)
-        until(lambda: '"address"' in file.read_text())
-        self.address = file.read_text().split('"address": "')[1].split('"')[0]
-
-    def worker(self, *options: str, path: str = TASKS) -> subprocess.Popen[bytes]:
-        return self._start("worker", self.address, "--nthreads=1", *options, path=path)
-
-    def _start(self, *command: str, path: str = TASKS, **environment: str) -> subprocess.Popen[bytes]:
-        options = ["dask", *command, "--host=127.0.0.1", "--dashboard-address=127.0.0.1:0"]
-        program = process(*options, env={"PYTHONPATH": path, **environment}, stderr=self._log)
-        return self._stack.enter_context(program)
-
-
-def until(condition: Callable[[], object]) -> None:
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.02)
-    raise AssertionError("it never came true")
 
 
 @pytest.fixture
@@ -184,7 +142,7 @@ def test_tasks_are_taken_only_when_there_is_room(worker: DaskWorker, log: str, t
 
     worker.run(endless(), 1000)
     assert len(ahead) == 1000
-    assert max(ahead) <= 8 * 4 * 2, "chunks of 8, four for each of two threads"
+    assert max(ahead) <= 8 * (4 * 2 + 16), "chunks of 8: four for each of two threads, and those that wait remotely"
 
 
 def test_a_wrong_total_runs_all_the_same(worker: DaskWorker, log: str) -> None:
@@ -530,3 +488,22 @@ def test_a_signal_ends_the_driver_and_all_that_it_started(mode: str, send: str, 
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
     assert len(notes(log)) < 5000
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_store_is_written_to_ends_the_driver_and_the_next_run_completes(
+    s3: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.img").write_bytes(stream([gif(seed=seed) for seed in range(1500)]))
+    store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    arguments = ("CombineGif", "--local-scheduler", "--url", "a.img", "--workspace", s3, "--dask-at-once", "4")
+    with started(*arguments, folder=tmp_path, **store) as driver:
+        until(lambda: len(storage.sizes(f"{s3}/frames")) > 10)
+        driver.terminate()
+        _, errors = driver.communicate()
+    assert driver.returncode != 0
+    assert errors.count("Traceback") <= 2, errors
+    written = storage.sizes(f"{s3}/frames")
+    assert len(written) < 1500
+    assert command(*arguments, folder=tmp_path, **store).returncode == 0
+    assert len(storage.sizes(f"{s3}/frames")) == 1501, "each frame and the mark, and nothing that was left half-way"
