@@ -10,6 +10,8 @@ import luigi
 from imagetl_luigi import logs, storage
 from imagetl_luigi.errors import FrameError, ImagetlError
 from imagetl_luigi.parameters import WholeNumberParameter
+from imagetl_luigi.prefetch import Read, SharedReads
+from imagetl_luigi.storage import Piece
 from imagetl_luigi.targets import FileTarget
 
 
@@ -29,6 +31,8 @@ class WriteFrame(ImagetlTask):
     length = WholeNumberParameter(description="its number of bytes")
     path = luigi.Parameter(description="file to write it to")
 
+    _read: Read = staticmethod(storage.read_range)
+
     @classmethod
     @cache
     def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
@@ -42,6 +46,14 @@ class WriteFrame(ImagetlTask):
         task: WriteFrame = type.__call__(cls, **parameters)
         return task
 
+    @staticmethod
+    def prepare(tasks: list[WriteFrame]) -> None:
+        """Let tasks that will run at one place read what lies together with one request; see `DaskWorker`."""
+        if storage.is_remote(tasks[0].data_file):
+            read = SharedReads((Piece(task.data_file, task.offset, task.length) for task in tasks), storage.read_range)
+            for task in tasks:
+                task._read = read
+
     def output(self) -> FileTarget:
         """The frame file."""
         return FileTarget(self.path)
@@ -52,7 +64,7 @@ class WriteFrame(ImagetlTask):
 
     def run(self) -> None:
         """Copy the bytes. Raises FrameError if the data file has fewer, StorageError if it cannot."""
-        data = storage.read_range(self.data_file, self.offset, self.length)
+        data = self._read(self.data_file, self.offset, self.length)
         if len(data) != self.length:
             raise FrameError(
                 f"{self.data_file} ends before byte {self.offset + self.length:,}, up to which {self.path} goes; "

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 import luigi
@@ -22,6 +21,7 @@ from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
 from imagetl_luigi.frame_tasks import ConvertFrame, ImagetlTask, WriteFrame
 from imagetl_luigi.gif import Recipe, check_timing, combine
+from imagetl_luigi.gif_frames import read_gifs
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Frame, Manifest, write_manifest
 from imagetl_luigi.parameters import (
@@ -33,12 +33,14 @@ from imagetl_luigi.parameters import (
     refuse_empty_flags,
     to_bytes,
 )
+from imagetl_luigi.prefetch import MOST_AHEAD, REQUESTS
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
 from imagetl_luigi.transfer import check_size
+from imagetl_luigi.worker_check import SameWorkspace
 from imagetl_luigi.workspace import Workspace
 
 NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
@@ -59,13 +61,15 @@ class _Stage(ImagetlTask):
 
     url = UrlParameter(
         default=NOTEBOOK_URL,
-        description="what to fetch: http://…, https://…, file:///… or a path; default: the notebook's",
+        description="what to fetch: http://…, https://…, s3://…, file:///… or a path; default: the notebook's",
     )
     workspace = PathParameter(
-        default="", description="folder for all outputs; default: data/NAME-HASH, derived from the URL"
+        default="",
+        description="place of all outputs: a folder, or a URL such as s3://bucket/prefix; "
+        "default: data/NAME-HASH, derived from the URL",
     )
     data_file = PathParameter(
-        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path"
+        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path or URL"
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -83,16 +87,34 @@ class _Stage(ImagetlTask):
         """Where this run's files lie."""
         return Workspace.of(self.url, self.workspace, self.data_file)
 
+    def working_paths(self) -> Workspace:
+        """Where they lie for those who do the work, who may have been started in another folder."""
+        return self.paths() if config.dask().scheduler == "threads" else self.paths().absolute()
+
     def alone(self) -> AbstractContextManager[None]:
         """Hold the workspace: two runs that change the same files would mix them."""
         root = self.paths().root
         return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
 
-    def on_dask(self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings) -> list[Failure]:
+    def on_dask(
+        self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest
+    ) -> list[Failure]:
         """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
         if not total:
             return []
-        with DaskWorker(settings, report_to=self) as worker:
+        paths = self.paths().absolute()
+        found = storage.stat(paths.data_file)
+        check = SameWorkspace(
+            data_file=paths.data_file,
+            size=found.size if found else None,
+            frames=paths.frames,
+            mark=paths.mark,
+            content=manifest.digest.encode(),
+        )
+        if storage.is_remote(paths.root):
+            fitting = MOST_AHEAD * manifest.count // max(1, manifest.source.length)
+            settings = replace(settings, at_once=settings.at_once or max(1, min(REQUESTS, fitting)))
+        with DaskWorker(settings, report_to=self, check=check) as worker:
             return worker.run(tasks, total)
 
 
@@ -144,13 +166,13 @@ class Split(_Stage):
     def run(self) -> None:
         """Split it. Raises SplitError if there is no frame, or one that is not whole."""
         data_file = self.paths().data_file
-        with self.alone():
+        with self.alone(), storage.viewing(data_file) as view:
             fingerprint, size = str(storage.fingerprint(data_file)), storage.size(data_file)
             limits = config.limits().settings()
             check_size(size, data_file, limits)
             count = write_manifest(
                 self.output().path,
-                split_stream(partial(storage.view, data_file), size, to_bytes(self.delimiter), limits),
+                split_stream(view, size, to_bytes(self.delimiter), limits),
                 source=describe(data_file, self.url),
                 fingerprint=fingerprint,
                 delimiter=self.delimiter,
@@ -204,12 +226,12 @@ class WriteFrames(_Stage):
         missing = None if fresh else list(target.missing(manifest))
         tasks = self._tasks(manifest.frames() if missing is None else missing)
         settings = config.dask().settings()
-        if manifest.source.length < SMALL_FRAME * manifest.count:
+        if manifest.source.length < SMALL_FRAME * manifest.count and not storage.is_remote(self.paths().root):
             settings = replace(settings, threads=settings.threads or 1)
-        return self.on_dask(tasks, manifest.count if missing is None else len(missing), settings)
+        return self.on_dask(tasks, manifest.count if missing is None else len(missing), settings, manifest)
 
     def _tasks(self, frames: Iterable[Frame]) -> Iterator[WriteFrame]:
-        paths = self.paths()
+        paths = self.working_paths()
         for frame in frames:
             yield WriteFrame.uncached(
                 data_file=paths.data_file, offset=frame.offset, length=frame.length, path=paths.frame(frame.name)
@@ -222,7 +244,9 @@ class CombineGif(_Stage):
 
     delimiter: str  # Split's
     verify: bool  # WriteFrames'
-    gif = PathParameter(default="clip.gif", description="the animation: a name in the workspace, or an absolute path")
+    gif = PathParameter(
+        default="clip.gif", description="the animation: a name in the workspace, or an absolute path or URL"
+    )
     delay = OptionalWholeNumberParameter(
         default=None,
         description="milliseconds a frame, a multiple of 10; default: each frame's own, or 100. "
@@ -259,9 +283,9 @@ class CombineGif(_Stage):
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         manifest = _read(self._manifest_target())
-        target, paths = self.output(), self.paths()
+        target = self.output()
         if set(manifest.formats) != {"gif"}:
-            self._convert(manifest, paths)
+            self._convert(manifest, self.working_paths())
         report = Progress(self, "frames")
         with storage.atomic_write(target.path) as out:
             for count in self._combine(manifest, out):
@@ -271,7 +295,7 @@ class CombineGif(_Stage):
     def _combine(self, manifest: Manifest, out: BinaryIO) -> Iterator[int]:
         paths = self.paths()
         return combine(
-            (storage.read_bytes(_gif_file(frame, paths)) for frame in manifest.frames()),
+            read_gifs(manifest, paths),
             out,
             screen=(manifest.width, manifest.height),
             opaque=manifest.opaque,
@@ -293,6 +317,7 @@ class CombineGif(_Stage):
     def _convert(self, manifest: Manifest, paths: Workspace) -> None:
         """Make GIFs of the other frames on Dask, each content once; they stay, for the next delay."""
         wanted: dict[str, ConvertFrame] = {}
+        there = storage.sizes(paths.converted_folder)
         for frame in manifest.frames():
             if frame.format == "unknown":
                 raise FrameError(
@@ -300,21 +325,16 @@ class CombineGif(_Stage):
                     f"(GIF, PNG, JPEG, WebP, BMP), so the frames cannot be combined; "
                     f"look at {paths.frame(frame.name)}"
                 )
-            path = _gif_file(frame, paths)
-            if frame.format != "gif" and not storage.exists(path):
+            path = paths.converted(frame.sha256)
+            if frame.format != "gif" and f"{frame.sha256}.gif" not in there:
                 wanted[path] = ConvertFrame(frame=paths.frame(frame.name), path=path)
-        failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings())
+        failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings(), manifest)
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
 
     def _manifest_target(self) -> ManifestTarget:
         split: Split = self.clone(Split)
         return split.output()
-
-
-def _gif_file(frame: Frame, paths: Workspace) -> str:
-    """The GIF of a frame: itself, or what it was converted to."""
-    return paths.frame(frame.name) if frame.format == "gif" else paths.converted(frame.sha256)
 
 
 def _read(target: ManifestTarget) -> Manifest:

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
 from pictures import gif
 from server import Server, cut, drip, hold, status
+from waiting import wait_until
 from workflow import CONFIG, LUIGI, changed, command, contents, stream, versions
 
 FRAMES = [gif(seed=seed) for seed in range(3)]
@@ -43,7 +43,7 @@ FAILURES = {
     "web page": (lambda server: server.put("/a", b"<!DOCTYPE html><html></html>"), "is a web page", 30),
     "no frame": (lambda server: server.put("/a", b"\n\n\n\n"), "holds no frame", 30),
     "truncated": (lambda server: server.put("/a", FRAMES[0][:-5]), "frame 0 at offset 0 breaks off", 30),
-    "scheme": (lambda server: "ftp://127.0.0.1/a.img", "cannot be fetched. Allowed: http", 40),
+    "scheme": (lambda server: "gopher://127.0.0.1/a.img", "is of no known store. Allowed: ", 40),
     "missing path": (lambda server: "/no/such.img", "there is no file", 30),
 }
 
@@ -69,7 +69,7 @@ def test_each_failure_has_one_clear_message_and_an_exit_code(server: Server, tmp
         (["--url", ""], "--url is empty"),
         (["--delimiter", ""], "--delimiter is empty"),
         (["--delimiter", "\\x"], "delimiter = '\\\\x' cannot be read"),
-        (["--workspace", "s3://bucket/w"], "workspace = 's3://bucket/w'"),
+        (["--workspace", "http://host/w"], "'http://host/w' is no place in a store"),
         (["--dask-scheduler", "dusk"], "[dask] scheduler = 'dusk' is not known"),
         (["--limits-frames", "0"], "[limits] frames = 0 is too small"),
         (["--download-retries", "many"], "retries = 'many' is not a whole number"),

@@ -14,7 +14,7 @@ from imagetl_luigi.config import dask, download, limits
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
 LUIGI = {"__init__", "tasks", "frame_tasks", "config", "parameters", "targets", "progress", "dask_worker", "dask_chunk"}
-DASK = {"dask_threads", "dask_cluster"}
+DASK = {"dask_threads", "dask_cluster", "dask_connect"}
 WORKFLOW = {
     "tasks",
     "frame_tasks",
@@ -27,6 +27,12 @@ WORKFLOW = {
     "workspace",
     "source",
     "download",
+    "transfer",
+    "object_source",
+    "part",
+    "storage",
+    "worker_check",
+    "gif_frames",
 }
 
 
@@ -51,16 +57,22 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
     assert not imports(module) & (LUIGI | DASK)
 
 
-@pytest.mark.parametrize("module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "progress"])
+@pytest.mark.parametrize(
+    "module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "progress"]
+)
 def test_the_dask_worker_knows_nothing_of_the_workflow(module: str) -> None:
     assert not imports(module) & WORKFLOW
 
 
 @pytest.mark.parametrize(
-    ("library", "module"), [("distributed", "dask_cluster"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still")]
+    ("library", "module"), [("fsspec", "remote"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still")]
 )
 def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:
     assert {name for name in MODULES if library in libraries(name)} == {module}
+
+
+def test_distributed_is_imported_only_where_a_cluster_is_asked_for() -> None:
+    assert {name for name in MODULES if "distributed" in libraries(name)} == {"dask_cluster", "dask_connect"}
 
 
 def test_the_readme_documents_every_parameter_and_every_setting() -> None:

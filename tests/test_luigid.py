@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from conftest import wait_until
+from luigid import Luigid
 from pictures import gif
 from server import Server
-from workflow import CONFIG, command, stream
+from workflow import command, stream
 
 FRAMES = [gif(seed=seed) for seed in range(5)]
 
 
-class Luigid:
-    """A central scheduler on a port of 127.0.0.1."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(self, what: str, **data: Any) -> Any:
-        """The answer of its API, which its page is drawn from."""
-        url = f"http://127.0.0.1:{self.port}/api/{what}"
-        return requests.get(url, params={"data": json.dumps(data)}, timeout=10).json()["response"]
-
-    def tasks(self, status: str) -> dict[str, dict[str, Any]]:
-        """What it shows of the tasks in a state, by family."""
-        listed = self.ask("task_list", status=status, upstream_status="")
-        return {task["name"]: {**task, "id": key} for key, task in listed.items()}
-
-    def answers(self) -> bool:
-        """Whether it is up."""
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self.port)) == 0
-
-
 @pytest.fixture
 def luigid(tmp_path: Path) -> Iterator[Luigid]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        daemon = Luigid(free.getsockname()[1])
-    arguments = ["--address", "127.0.0.1", "--port", str(daemon.port), "--state-path", str(tmp_path / "state")]
-    with subprocess.Popen(
-        [str(Path(sys.executable).with_name("luigid")), *arguments],
-        env={"LUIGI_CONFIG_PATH": str(CONFIG)},
-        cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        wait_until(daemon.answers, 30)
-        yield daemon
-        process.terminate()
+    with Luigid(tmp_path) as running:
+        yield running
 
 
 def run(luigid: Luigid, folder: Path, url: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -32,14 +32,21 @@ def command(
     *arguments: str | Path, folder: Path, config: bool = True, **options: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the plain `luigi` command in `folder`, with or without the shipped luigi.cfg."""
+    with started(*arguments, folder=folder, config=config, **options) as running:
+        out, errors = running.communicate()
+    return subprocess.CompletedProcess(running.args, running.returncode, out, errors)
+
+
+def started(*arguments: str | Path, folder: Path, config: bool = True, **options: str) -> subprocess.Popen[str]:
+    """The same, and come back while it runs."""
     environment = {"PATH": "/usr/bin:/bin", "LUIGI_CONFIG_PATH": str(CONFIG) if config else "/dev/null", **options}
-    return subprocess.run(
+    return subprocess.Popen(
         [LUIGI, "--module", "imagetl_luigi", *map(str, arguments)],
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
 
 
