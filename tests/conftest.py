@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from waiting import wait_until
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore Ctrl-C
 
 
 _servers: set[psutil.Process] = set()
@@ -157,14 +161,18 @@ def no_leaks() -> Iterator[None]:
     process = psutil.Process()
     threads = set(threading.enumerate())
     children = set(process.children())
+    started = set(multiprocessing.active_children())
     descriptors = process.num_fds()
     yield
     wait_until(lambda: not _new_threads(threads), 10)
     assert not _new_threads(threads), "threads are left"
+    # before psutil takes note of their end, of which multiprocessing would then never hear and keep their pipes
+    wait_until(lambda: set(multiprocessing.active_children()) <= started, 10)
     left = set(process.children()) - children - _servers
     _, alive = psutil.wait_procs(left, timeout=10)
     assert not alive, "child processes are left"
-    assert process.num_fds() <= descriptors + 8, "descriptors are left"  # libraries keep a few for good
+    few = descriptors + 8  # libraries keep some for good
+    assert wait_until(lambda: process.num_fds() <= few, 10), "descriptors are left"
 
 
 def _new_threads(threads: set[threading.Thread]) -> set[threading.Thread]:
