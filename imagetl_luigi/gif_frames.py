@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
-from itertools import tee
+from collections.abc import Generator
+from itertools import repeat, tee
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import FrameError
@@ -13,28 +14,31 @@ from imagetl_luigi.storage import Piece
 from imagetl_luigi.workspace import Workspace
 
 
-def read_gifs(manifest: Manifest, paths: Workspace) -> Iterator[bytes]:
-    """Yield the GIF of each frame, in order.
+def read_gifs(manifest: Manifest, paths: Workspace) -> Generator[bytes]:
+    """Yield the GIF of each frame, in order. Close it if you do not take all.
 
     In an object store nobody but us holds a lock, so what comes from there is held against the manifest; and while
     the data file that was split is there, the frames are read from it: a few large requests and not one for each.
 
     Raises:
-        FrameError: a frame is not what the manifest says. It is removed, so that the next run writes it again.
+        FrameError: a frame is not what the manifest says. Its file is removed, so that the next run writes it again.
     """
     remote = storage.is_remote(paths.frames)
     from_stream = remote and storage.fingerprint(paths.data_file) == manifest.fingerprint
     frames, again = tee(manifest.frames())
-    for frame, data in zip(frames, storage.read_ahead(_piece(f, paths, from_stream) for f in again), strict=True):
-        if remote and frame.format == "gif" and hashlib.sha256(data).hexdigest() != frame.sha256:
-            storage.remove(paths.frame(frame.name))
-            raise FrameError(
-                f"{paths.frame(frame.name)} was not what the manifest says, perhaps of another run; run again"
-            )
-        yield data
+    pieces = map(_place, again, repeat(paths), repeat(from_stream))
+    with contextlib.closing(storage.read_ahead(pieces)) as contents:
+        for frame, data in zip(frames, contents, strict=True):
+            if remote and frame.format == "gif" and hashlib.sha256(data).hexdigest() != frame.sha256:
+                wrong = _place(frame, paths, from_stream).path
+                if not from_stream:
+                    storage.remove(wrong)
+                raise FrameError(f"{frame.name} in {wrong} is not what the manifest says; run again")
+            yield data
 
 
-def _piece(frame: Frame, paths: Workspace, from_stream: bool) -> Piece:
+def _place(frame: Frame, paths: Workspace, from_stream: bool) -> Piece:
+    """Where the GIF of a frame is found."""
     if frame.format != "gif":
         return Piece(paths.converted(frame.sha256), 0, _longest_gif(frame))
     if from_stream:

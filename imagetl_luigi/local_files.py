@@ -14,7 +14,7 @@ import mmap
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from stat import S_ISREG
 from typing import BinaryIO
 
@@ -104,7 +104,7 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
-def read_ahead(pieces: Iterable[Piece]) -> Iterator[bytes]:
+def read_ahead(pieces: Iterable[Piece]) -> Generator[bytes]:
     """The bytes of the pieces in order; the system reads ahead by itself."""
     return (read_range(*piece) for piece in pieces)
 

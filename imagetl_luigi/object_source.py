@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -33,13 +34,15 @@ def copy_object(url: str, part: Part, *, limits: Limits, deadline: float, progre
     check_size(found.size, part.url, limits)
     if (part.note.validator, part.note.length) != (found.version, found.size):
         part.restart(Note(url=part.url, etag=found.version, validator=found.version, length=found.size))
-    for data in storage.read_ahead(_rest(url, part.size, found.size)):
-        part.write(data)
-        progress(part.size, found.size)
-        if time.monotonic() > deadline:
-            raise DownloadError(
-                f"{part.url} sent {part.size:,} bytes within [download] total_timeout; run again to go on, or raise it"
-            )
+    with contextlib.closing(storage.read_ahead(_rest(url, part.size, found.size))) as pieces:
+        for data in pieces:
+            part.write(data)
+            progress(part.size, found.size)
+            if time.monotonic() > deadline:
+                raise DownloadError(
+                    f"{part.url} sent {part.size:,} bytes within [download] total_timeout; "
+                    "run again to go on, or raise it"
+                )
     if part.size != found.size or storage.stat(url) != found:
         part.restart(Note(url=part.url))
         raise TransientError(f"{part.url} was replaced while it was copied")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -74,8 +74,8 @@ def _grouped(pieces: Iterable[Piece]) -> Iterator[_Group]:
         yield group
 
 
-def read_ahead(pieces: Iterable[Piece], read: Read) -> Iterator[bytes]:
-    """The bytes of each piece, in order; those that follow are read meanwhile, in threads.
+def read_ahead(pieces: Iterable[Piece], read: Read) -> Generator[bytes]:
+    """The bytes of each piece, in order; those that follow are read meanwhile, in threads, until it is closed.
 
     Args:
         pieces: ranges that exist, or end before where the file does; taken as there is room for them.
@@ -97,7 +97,8 @@ def read_ahead(pieces: Iterable[Piece], read: Read) -> Iterator[bytes]:
             first, future = flying.popleft()
             yield from first.cut(future.result())
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Not waited for: if nobody closes this, the garbage collector does, perhaps in the thread that the reads need
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class SharedReads:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -82,9 +82,9 @@ def read_range(path: str, offset: int, length: int) -> bytes:
     return _store(path).read_range(path, offset, length)
 
 
-def read_ahead(pieces: Iterable[Piece]) -> Iterator[bytes]:
+def read_ahead(pieces: Iterable[Piece]) -> Generator[bytes]:
     """The bytes of each piece, in order. From an object store those that come next are fetched meanwhile, many
-    at a time and neighbours together, within a bound of memory.
+    at a time and neighbours together, within a bound of memory. Close it if you do not take all.
     """
     for remote, group in itertools.groupby(pieces, lambda piece: is_remote(piece.path)):
         yield from _store("://" if remote else "").read_ahead(group)
@@ -141,11 +141,6 @@ def locked(folder: str, waiting: Callable[[], None]) -> AbstractContextManager[N
 def sweep(folder: str) -> None:
     """Remove what processes of this machine left in `folder` when they were killed."""
     _store(folder).sweep(folder)
-
-
-def explaining(verb: str, path: str) -> AbstractContextManager[None]:
-    """Turn the system's error about `path` into one that says what to do; other errors pass."""
-    return _store(path).explaining(verb, path)
 
 
 class Comparison:
