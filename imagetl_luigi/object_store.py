@@ -15,20 +15,23 @@ import itertools
 import os
 import stat as modes
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 from imagetl_luigi import local_files, prefetch, remote
 from imagetl_luigi.errors import StorageError
-from imagetl_luigi.remote import OBJECT_STORES, S3, may_pass, patiently, place, scheme_of
+from imagetl_luigi.remote import OBJECT_STORES, S3, may_pass, patiently, place, scheme_of, within
 from imagetl_luigi.settings import MiB
 from imagetl_luigi.store import Piece, Stat, View
 from imagetl_luigi.upload import Upload, in_parts, renamed, spooled, streamed
 
 BLOCK = 4 * MiB
 """Bytes of a request where a file is read from start to end."""
+
+USUAL = 16 * MiB
+"""Bytes for whose transfer a request is given time where nobody knows how many there are."""
 
 explaining = remote.explaining
 
@@ -88,15 +91,15 @@ def open_read(path: str) -> BinaryIO:
 
 def read_range(path: str, offset: int, length: int) -> bytes:
     """One request. None for no bytes: the HTTP of the stores has no way to ask for them."""
-    return _read(path, offset, offset + length) if length else b""
+    return _read(path, offset, offset + length, length) if length else b""
 
 
 def read_bytes(path: str) -> bytes:
     """One request."""
-    return _read(path, 0, None)
+    return _read(path, 0, None, USUAL)
 
 
-def read_ahead(pieces: Iterable[Piece]) -> Iterator[bytes]:
+def read_ahead(pieces: Iterable[Piece]) -> Generator[bytes]:
     """Many at a time, neighbours with one request, in bounded memory."""
     return prefetch.read_ahead(pieces, read_range)
 
@@ -110,21 +113,20 @@ def write_bytes(path: str, data: bytes) -> None:
 @contextlib.contextmanager
 def atomic_write(path: str) -> Iterator[BinaryIO]:
     """Uploads in parts while it is written; the parts become an object at the end."""
-    if scheme_of(path) in S3:
-        writing = in_parts(path)
-    elif scheme_of(path) in OBJECT_STORES:
-        writing = streamed(path)
-    else:
-        writing = spooled(path)
-    with explaining("write", path), writing as file:
-        yield file
+    writing = in_parts if scheme_of(path) in S3 else streamed if scheme_of(path) in OBJECT_STORES else spooled
+    with contextlib.ExitStack() as stack:
+        with explaining("write", path):
+            file = stack.enter_context(writing(path))
+        yield cast(BinaryIO, _Explaining(path, file))
+        with explaining("write", path):
+            stack.close()
 
 
 def remove(path: str) -> None:
     """Nothing happens where there is none, which each kind of store says with an error of its own, or not at all."""
     with explaining("remove", path):
         try:
-            patiently(path, lambda fs, key: fs.rm_file(key))
+            patiently(path, lambda fs, key: fs.rm_file(key, **within(fs)))
         except Exception as error:
             if may_pass(error) or stat(path) is not None:
                 raise
@@ -182,6 +184,19 @@ def merge(path: str, parts: list[str]) -> None:
             file.write(data)
 
 
+class _Explaining:
+    """A file to write to, whose errors say what to do; those of who writes to it are not the store's."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        """Write all of it."""
+        with explaining("write", self._path):
+            return self._file.write(data)
+
+
 class _Ahead(io.RawIOBase):
     """An object from start to end, fetched ahead."""
 
@@ -189,6 +204,8 @@ class _Ahead(io.RawIOBase):
         found = stat(path)
         if found is None:
             raise StorageError(f"cannot read {path}: {os.strerror(errno.ENOENT)}")
+        self._path = path
+        self._left = found.size
         self._pieces = read_ahead(
             Piece(path, start, min(BLOCK, found.size - start)) for start in range(0, found.size, BLOCK)
         )
@@ -199,7 +216,12 @@ class _Ahead(io.RawIOBase):
 
     def next(self) -> bytes:
         """The next bytes, as they come; none at the end."""
-        return next(self._pieces, b"")
+        expected = min(BLOCK, self._left)
+        data = next(self._pieces, b"")
+        if len(data) < expected:
+            raise StorageError(f"{self._path} was replaced by a shorter file while it was read; run again")
+        self._left -= expected
+        return data
 
     def readinto(self, buffer: Any) -> int:
         if not self._rest:
@@ -211,14 +233,18 @@ class _Ahead(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            self._pieces.close()  # type: ignore[attr-defined]  # a generator, which ends its threads
+            self._pieces.close()
         super().close()
 
 
-def _read(path: str, start: int, end: int | None) -> bytes:
+def _read(path: str, start: int, end: int | None, expected: int) -> bytes:
+    def ask(fs: Any, key: str) -> bytes:
+        data: bytes = fs.cat_file(key, start=start, end=end, **within(fs, expected))
+        return data
+
     with explaining("read", path):
         try:
-            return cast(bytes, patiently(path, lambda fs, key: fs.cat_file(key, start=start, end=end)))
+            return patiently(path, ask)
         except Exception as error:
             if may_pass(error) or isinstance(error, FileNotFoundError):
                 raise
@@ -230,7 +256,7 @@ def _read(path: str, start: int, end: int | None) -> bytes:
 
 def _info(fs: Any, key: str) -> dict[str, Any]:
     fs.invalidate_cache()
-    found: dict[str, Any] = fs.info(key)
+    found: dict[str, Any] = fs.info(key, **within(fs))
     return found
 
 
@@ -246,7 +272,7 @@ def _remove_keys(keys: list[str], fs: Any, _: str) -> None:
 
 def _pipe(fs: Any, key: str, path: str, data: bytes) -> None:
     if scheme_of(path) in OBJECT_STORES:
-        fs.pipe_file(key, data)
+        fs.pipe_file(key, data, **within(fs, len(data)))
         return
     with renamed(fs, key) as temporary:
         fs.pipe_file(temporary, data)

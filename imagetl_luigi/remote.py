@@ -20,6 +20,7 @@ import fsspec.core
 import tenacity
 
 from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
+from imagetl_luigi.store import AZURE
 
 T = TypeVar("T")
 
@@ -27,10 +28,12 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Schemes, and the extra of this package that brings what they need."""
 
 PATIENCE = 30.0
-"""Seconds for which a store that has answered before may be away."""
+"""Seconds for which a store that has answered before may be away, or a request unanswered."""
+
+_SLOWEST = 64 * 1024
+"""Bytes a second, for whose transfer a request is given more time."""
 
 S3 = {"s3", "s3a"}
-AZURE = {"az", "abfs", "abfss"}
 OBJECT_STORES = {"gs", "gcs"} | S3 | AZURE
 """Schemes of stores in which what is written appears whole or not at all."""
 
@@ -141,6 +144,14 @@ def patiently(path: str, ask: Callable[[Any, str], T]) -> T:
     return result
 
 
+def within(fs: Any, size: int = 0) -> dict[str, float]:
+    """The argument that bounds the time of one request with `size` bytes, for a file system that takes it.
+
+    The packages' own bounds do not cover all: botocore waits without end for leave to upload, if a server is silent.
+    """
+    return {"timeout": PATIENCE + size / _SLOWEST} if fs.async_impl else {}
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may be answered in a moment."""
     return _is_away(error) or (isinstance(error, OSError) and error.errno in _BUSY)
@@ -157,7 +168,7 @@ def place(path: str) -> tuple[Any, str]:
     if scheme_of(path) in S3:
         configured = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options["config_kwargs"] = copy.deepcopy(_S3_CLIENT | configured)  # botocore writes into it
-    fs, key = fsspec.core.url_to_fs(path, **options)
+    fs, key = fsspec.core.url_to_fs(f"{scheme_of(path)}://{path.partition('://')[2]}", **options)
     _in_use[id(fs)] = fs
     return fs, key
 

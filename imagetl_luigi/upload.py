@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self, cast
 
-from imagetl_luigi.remote import may_pass, patiently, place
+from imagetl_luigi.errors import StorageError
+from imagetl_luigi.remote import may_pass, patiently, place, within
 from imagetl_luigi.settings import MiB
 
 UPLOAD = 16 * MiB
@@ -68,6 +69,10 @@ def streamed(path: str) -> Iterator[BinaryIO]:
     """The upload in parts that the package behind fsspec has."""
     fs, key = place(path)
     file = fs.open(key, "wb", block_size=UPLOAD)
+    if type(file).__name__ == "ZonalFile":  # of gcsfs; it can be appended to, and nothing takes it back
+        raise StorageError(
+            f"{path} is in a zonal bucket, where files are seen before they are whole; choose a bucket of another kind"
+        )
     try:
         yield file
         file.close()
@@ -111,7 +116,7 @@ class _Parts(io.RawIOBase):
             self._send()
         else:
             data = bytes(self._rest)
-            patiently(self._path, lambda fs, key: fs.pipe_file(key, data))
+            patiently(self._path, lambda fs, key: fs.pipe_file(key, data, **within(fs, len(data))))
 
     def _send(self) -> None:
         self._upload = self._upload or self._stack.enter_context(Upload(self._path))
@@ -161,6 +166,10 @@ class Upload:
         self._parts[number] = {name: value for name, value in answer.items() if _OF_A_PART.fullmatch(name)}
 
     def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return patiently(
-            self._path, lambda fs, _: cast(dict[str, Any], fs.call_s3(method, **self._target, **arguments))
-        )
+        """One request, which is given the time that a part takes: to join many takes S3 as long."""
+
+        def ask(fs: Any, _: str) -> dict[str, Any]:
+            answer: dict[str, Any] = fs.call_s3(method, **self._target, **arguments, **within(fs, UPLOAD))
+            return answer
+
+        return patiently(self._path, ask)

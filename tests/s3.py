@@ -111,8 +111,10 @@ class S3:
     def silent(self) -> Iterator[None]:
         """A server that accepts connections and says nothing, for the time of the block."""
         os.kill(self._process.pid, signal.SIGSTOP)
-        yield
-        os.kill(self._process.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def use(self, environment: MutableMapping[str, str]) -> None:
         """Give credentials and endpoint to whoever has this environment."""

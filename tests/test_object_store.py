@@ -14,7 +14,8 @@ import fsspec
 import pytest
 from s3 import BUCKET, S3
 
-from imagetl_luigi import remote, storage
+from imagetl_luigi import object_store, prefetch, remote, storage
+from imagetl_luigi.errors import StorageError
 from imagetl_luigi.storage import Piece
 
 DATA = bytes(range(256)) * 40
@@ -153,6 +154,40 @@ def test_a_mark_of_a_folder_is_no_file(s3: str) -> None:
 def test_a_file_is_no_folder_of_itself(s3: str) -> None:
     storage.write_bytes(f"{s3}/file", b"x")
     assert storage.sizes(f"{s3}/file") == {}
+
+
+def test_a_scheme_may_be_written_in_any_case(s3: str) -> None:
+    storage.write_bytes(s3.replace("s3:", "S3:") + "/file", DATA)
+    assert storage.read_bytes(f"{s3}/file") == DATA
+    storage.write_bytes("MEMORY://place/file", DATA)
+    assert storage.read_bytes("memory://place/file") == DATA
+
+
+@pytest.mark.parametrize("shorter", [b"", DATA[:1000]], ids=["empty", "shorter"])
+def test_a_file_that_gets_shorter_while_it_is_read_is_said(monkeypatch: pytest.MonkeyPatch, shorter: bytes) -> None:
+    monkeypatch.setattr(object_store, "BLOCK", 700)
+    monkeypatch.setattr(prefetch, "MOST_TOGETHER", 700)
+    monkeypatch.setattr(prefetch, "MOST_AHEAD", 700)
+    storage.write_bytes("memory://place/file", DATA)
+    with (
+        pytest.raises(StorageError, match=r"place/file was replaced by a shorter file"),
+        storage.viewing("memory://place/file") as view,
+    ):
+        view(0, 10)
+        storage.write_bytes("memory://place/file", shorter)
+        view(500, 3000)
+
+
+class Foreign(Exception):
+    """Of a package that has nothing to do with stores."""
+
+
+@pytest.mark.parametrize("error", [Foreign("scheduler"), KeyboardInterrupt(), OSError(5, "of another disk")])
+def test_an_error_of_who_writes_is_not_taken_for_one_of_the_store(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised, storage.atomic_write("memory://place/unwritten"):
+        raise error
+    assert raised.value is error
+    assert not storage.exists("memory://place/unwritten")
 
 
 # Outages

@@ -24,6 +24,7 @@ from waiting import until
 
 from imagetl_luigi import remote, storage
 from imagetl_luigi.errors import ParameterError, StorageError
+from imagetl_luigi.settings import MiB
 from imagetl_luigi.storage import Piece
 
 GIVE_UP = "is the store up, and its address right"
@@ -308,6 +309,25 @@ def test_a_store_that_stays_away_is_given_up_after_a_while_and_then_at_once(
                 assert GIVE_UP in message(lambda act=act: act(path))  # type: ignore[misc]
             assert len(requests) == 1
     assert storage.read_bytes(path) == b"data"
+
+
+@pytest.mark.parametrize("verb", ["stat", "read_range", "write", "write in parts", "remove"])
+def test_a_store_that_stays_silent_is_given_up(
+    s3: str, s3_server: S3, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    path = f"{s3}/file"
+    act = {**VERBS, "write in parts": write_in_parts}[verb]
+    storage.write_bytes(path, b"data")
+    act(path)
+    monkeypatch.setattr(remote, "PATIENCE", 1.0)
+    monkeypatch.setattr(remote, "_SLOWEST", 64 * MiB)
+    with s3_server.silent():
+        assert GIVE_UP in message(lambda: act(path))
+
+
+def write_in_parts(path: str) -> None:
+    with storage.atomic_write(path) as file:
+        file.write(bytes(17 * MiB))
 
 
 def test_what_a_store_refuses_is_not_asked_again(s3: str, settings: Callable[..., None]) -> None:

@@ -229,12 +229,13 @@ def test_views_whose_beginning_moves_on_show_what_slices_show(
 ) -> None:
     path = f"{place}/viewed"
     storage.write_bytes(path, data)
-    with pytest.MonkeyPatch.context() as patch, storage.viewing(path) as view:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(object_store, "BLOCK", 700)
-        for offset, length in sorted(windows):
-            if offset < len(data):
-                buffer, position = view(offset, length)
-                assert buffer[position:][:length] == data[offset : offset + length]
+        with storage.viewing(path) as view:
+            for offset, length in sorted(windows):
+                if offset < len(data):
+                    buffer, position = view(offset, length)
+                    assert buffer[position:][:length] == data[offset : offset + length]
 
 
 @given(data=st.binary(max_size=9000), counts=st.lists(st.integers(0, 3000)))
