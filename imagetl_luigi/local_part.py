@@ -22,8 +22,8 @@ class LocalPart:
         self._data_file = data_file
         self._file = file
 
-    def pieces(self) -> Iterator[bytes]:
-        """What the file holds; what is written goes behind it."""
+    def pieces(self, batch: str | None) -> Iterator[bytes]:
+        """What the file holds, of which there is one batch; what is written goes behind it."""
         while data := self._file.read(MiB):
             yield data
 
@@ -31,7 +31,7 @@ class LocalPart:
         """Append what fits."""
         return self._file.write(data)
 
-    def clear(self) -> None:
+    def clear(self, batch: str) -> None:
         """Drop all."""
         self._file.seek(0)
         self._file.truncate()
@@ -64,13 +64,14 @@ def opened(path: str, data_file: str) -> Iterator[LocalPart]:
     Raises:
         DownloadError: another process is writing to it.
     """
-    if os.path.isdir(data_file):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0) as file:
-        if not _lock(file, path):
-            raise DownloadError(f"{path} is being written by another process; wait until it has ended")
-        yield LocalPart(path, data_file, file)
+    with local_files.explaining("write", data_file):
+        if os.path.isdir(data_file):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0) as file:
+            if not _lock(file, path):
+                raise DownloadError(f"{path} is being written by another process; wait until it has ended")
+            yield LocalPart(path, data_file, file)
 
 
 def _lock(file: IO[bytes], path: str) -> bool:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
+import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from imagetl_luigi import storage
+from imagetl_luigi.errors import StorageError
 from imagetl_luigi.source import Source, part_path, public_url, read_record, write_record
 
 _LONGEST_HEAD = 4096
+
+logger = logging.getLogger("luigi-interface")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,7 @@ class Note:
     Attributes:
         validator: what If-Range may be given to get more of the same bytes, if anything.
         length: of the whole file, if it is known.
+        batch: a name that no other bytes have.
     """
 
     url: str
@@ -35,19 +41,20 @@ class Note:
     last_modified: str | None = None
     validator: str | None = None
     length: int | None = None
+    batch: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
 
 class Bytes(Protocol):
     """Where the bytes wait until all are there: in a `LocalPart` or in `PartObjects`."""
 
-    def pieces(self) -> Iterator[bytes]:
-        """What an earlier run left."""
+    def pieces(self, batch: str | None) -> Iterator[bytes]:
+        """What an earlier run left of a batch; without a name, of whichever there is."""
 
     def write(self, data: memoryview) -> int:
         """Append some of `data`, and say how many bytes."""
 
-    def clear(self) -> None:
-        """Drop all."""
+    def clear(self, batch: str) -> None:
+        """Drop all; what is written from now on is of this batch."""
 
     def keep(self) -> None:
         """Leave them for another run."""
@@ -98,7 +105,7 @@ class Part:
             self.restart(self.note)
             return
         self.note = note
-        for data in self._bytes.pieces():
+        for data in self._bytes.pieces(None if sealed else note.batch):
             self._count(data)
         if sealed and sealed.sha256 != self.digest.hexdigest():
             self.restart(Note(url=self.url))
@@ -107,7 +114,7 @@ class Part:
         """The note, if with it the rest can be asked for."""
         try:
             note = Note(**json.loads(storage.read_if_there(self._note_path) or b"{}"))
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError):
             return None
         return note if note.validator else None
 
@@ -124,7 +131,7 @@ class Part:
     def restart(self, note: Note) -> None:
         """Drop all bytes; what comes belongs to `note`."""
         storage.remove(self._note_path)
-        self._bytes.clear()
+        self._bytes.clear(note.batch)
         self._forget(note)
         if note.validator:
             storage.write_bytes(self._note_path, json.dumps(asdict(note)).encode())
@@ -182,12 +189,15 @@ def opened(url: str, data_file: str) -> Iterator[Part]:
         DownloadError: another process is writing to it.
         StorageError: it cannot be written.
     """
-    with storage.explaining("write", data_file), _bytes(data_file) as held:
+    with _bytes(data_file) as held:
         part = Part(url, data_file, held)
         try:
             yield part
         except BaseException:
-            part.leave()
+            try:
+                part.leave()
+            except StorageError as error:  # what went wrong before is what matters
+                logger.warning("what has arrived of %s cannot be kept: %s", part.url, error)
             raise
 
 

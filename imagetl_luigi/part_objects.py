@@ -18,16 +18,21 @@ LENGTH = 16 * MiB
 
 
 class PartObjects:
-    """Bytes in `<folder>/000000` and so on, and those that do not fill an object yet, here; to be `data_file`."""
+    """Bytes in `<folder>/<batch>-000000` and so on, and those that do not fill an object yet, here; to be `data_file`.
+
+    Nobody holds a lock in a store, so each batch has names of its own: of two hosts that fetch one file, or two
+    versions of it, one may find its objects gone and have to start again, but their bytes are never mixed.
+    """
 
     def __init__(self, folder: str, data_file: str) -> None:
         self._folder = folder
         self._data_file = data_file
         self._joined = False
+        self._batch = ""
         self._count = 0
         self._rest = bytearray()
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, batch: str | None) -> Iterator[bytes]:
         """What the objects hold, up to the first that is not whole; what is written goes behind it.
 
         If they were joined already, what the data file holds; what is written after `clear` replaces it.
@@ -38,13 +43,14 @@ class PartObjects:
                     yield data
             return
         sizes = storage.sizes(self._folder)
+        self._batch = next((name.partition("-")[0] for name in sizes), "") if batch is None else batch
         whole = 0
-        while sizes.get(_name(whole)) == LENGTH:
+        while sizes.get(self._name(whole)) == LENGTH:
             whole += 1
         self._count = whole
         pieces = [Piece(self._path(number), 0, LENGTH) for number in range(whole)]
         yield from storage.read_ahead(pieces)
-        if sizes.get(_name(whole), LENGTH) < LENGTH:
+        if sizes.get(self._name(whole), LENGTH) < LENGTH:
             self._rest[:] = storage.read_bytes(self._path(whole))
             yield bytes(self._rest)
 
@@ -58,9 +64,10 @@ class PartObjects:
             self._rest.clear()
         return taken
 
-    def clear(self) -> None:
-        """Remove all objects."""
-        storage.remove_all(f"{self._folder}/{name}" for name in storage.sizes(self._folder))
+    def clear(self, batch: str) -> None:
+        """Remove all objects, of other batches too."""
+        self.discard()
+        self._batch = batch
         self._joined = False
         self._count = 0
         self._rest.clear()
@@ -72,7 +79,7 @@ class PartObjects:
 
     def discard(self) -> None:
         """Remove all objects."""
-        self.clear()
+        storage.remove_all(f"{self._folder}/{name}" for name in storage.sizes(self._folder))
 
     def seal(self) -> str:
         """Nothing is known yet of the object that they will be."""
@@ -87,7 +94,7 @@ class PartObjects:
         """Join them to one object, and remove them."""
         if not self._joined:
             self._join()
-        self.clear()
+        self.discard()
 
     def _join(self) -> None:
         if self._count:
@@ -101,8 +108,7 @@ class PartObjects:
         storage.write_bytes(self._path(self._count), bytes(self._rest))
 
     def _path(self, number: int) -> str:
-        return f"{self._folder}/{_name(number)}"
+        return f"{self._folder}/{self._name(number)}"
 
-
-def _name(number: int) -> str:
-    return f"{number:06d}"
+    def _name(self, number: int) -> str:
+        return f"{self._batch}-{number:06d}"

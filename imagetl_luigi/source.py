@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit, urlunspli
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.store import AZURE
 
 _SECRET = re.compile(
     r"x-(amz|goog|oss|cos|ms)-.*|sig|"
@@ -19,9 +20,6 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 """Names of query parameters that carry a secret, as in the signed URLs of the object stores."""
-
-_AZURE = {"az", "abfs", "abfss"}
-"""Schemes in whose URLs the name before the @ is no user's, but a container's."""
 
 _SIGNATURE = re.compile(r"signature|sig", re.IGNORECASE)
 _SIGNED = re.compile(
@@ -53,7 +51,7 @@ class Source:
 
 
 def public_url(url: str) -> str:
-    """`url` without user, password, fragment and the query parameters that carry secrets; of a file, its whole path.
+    """`url` without user, password, a page's fragment and the query parameters that carry secrets; of a file, its path.
 
     It is what is kept, shown and compared: a URL signed anew is the same source.
 
@@ -71,8 +69,9 @@ def public_url(url: str) -> str:
     signed = any(_SIGNATURE.fullmatch(name) for name, _ in fields)
     kept = [field for name, field in fields if not _SECRET.fullmatch(name) and not (signed and _SIGNED.fullmatch(name))]
     user, _, host = parts.netloc.rpartition("@")
-    place = parts.netloc if parts.scheme in _AZURE and ":" not in user else host
-    return urlunsplit((parts.scheme, place, parts.path, "&".join(kept), ""))
+    place = parts.netloc if parts.scheme in AZURE and ":" not in user else host
+    fragment = "" if is_http(url) else parts.fragment  # to a store, # is a letter like another
+    return urlunsplit((parts.scheme, place, parts.path, "&".join(kept), fragment))
 
 
 def check_url(url: str) -> None:

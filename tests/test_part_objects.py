@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from imagetl_luigi import part_objects, storage
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.part import Note, Part
+from imagetl_luigi.part import opened as part_of
 from imagetl_luigi.part_objects import PartObjects
 from imagetl_luigi.settings import MiB
 from imagetl_luigi.source import part_path, read_record
@@ -169,12 +170,69 @@ def test_parts_that_no_run_of_today_wrote_are_not_used(number: int, spoil: bytes
     part = begin(data_file)
     part.write(data)
     part.leave()
-    storage.write_bytes(f"{data_file}.part/00000{number}", spoil)
+    storage.write_bytes(f"{data_file}.part/{NOTE.batch}-00000{number}", spoil)
     part = begin(data_file)
     assert part.size == 10 * number
     part.write(data[part.size :])
     part.publish()
     assert storage.read_bytes(data_file) == data
+
+
+def test_two_that_fetch_different_versions_at_the_same_time_never_mix_them() -> None:
+    data_file = f"{a_place()}/a.img"
+    old, new = b"a" * 35, b"b" * 35
+    slow = opened(data_file)
+    slow.restart(Note(url=URL, etag='"1"', validator='"1"'))
+    slow.write(old)
+    quick = opened(data_file)
+    quick.restart(Note(url=URL, etag='"2"', validator='"2"'))
+    quick.write(new[:30])
+    with pytest.raises(StorageError, match="cannot read"):
+        slow.publish()
+    assert not storage.exists(data_file)
+    quick.write(new[30:])
+    quick.publish()
+    assert storage.read_bytes(data_file) == new
+
+
+def test_of_two_that_fetch_the_same_version_at_the_same_time_both_end_well_or_say_so() -> None:
+    data_file = f"{a_place()}/a.img"
+    data = bytes(range(35))
+    first, second = begin(data_file), begin(data_file)
+    first.write(data)
+    second.write(data)
+    first.publish()
+    with pytest.raises(StorageError, match="cannot read"):
+        second.publish()
+    assert storage.read_bytes(data_file) == data
+    assert DataFileTarget(Workspace.of(URL, data_file.rpartition("/")[0], "a.img"), URL).path == data_file
+
+
+def test_a_note_that_cannot_be_read_just_now_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data_file = f"{a_place()}/a.img"
+    part = begin(data_file)
+    part.write(bytes(35))
+    part.leave()
+    with monkeypatch.context() as patching, pytest.raises(StorageError):
+        patching.setattr(storage, "read_bytes", refused)
+        opened(data_file)
+    assert opened(data_file).size == 35
+
+
+def refused(path: str) -> bytes:
+    raise StorageError(f"cannot read {path}: Access Denied")
+
+
+def test_what_went_wrong_is_told_though_what_has_arrived_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data_file = f"{a_place()}/a.img"
+    with pytest.raises(KeyboardInterrupt), part_of(URL, data_file) as part:
+        part.restart(NOTE)
+        part.write(bytes(35))
+        monkeypatch.setattr(storage, "write_bytes", lambda path, data: refused(path))
+        raise KeyboardInterrupt
+    assert f"what has arrived of {URL} cannot be kept: cannot read" in caplog.text
 
 
 # A real S3 server, of which the least part is 5 MiB
@@ -216,7 +274,7 @@ def test_a_join_that_breaks_leaves_the_parts_and_no_upload(
     data = random.Random(0).randbytes(12 * MiB)
     part = begin(in_s3)
     part.write(data)
-    storage.remove(f"{in_s3}.part/000000")
+    storage.remove(f"{in_s3}.part/{NOTE.batch}-000000")
     with pytest.raises(StorageError, match=f"cannot write {in_s3}"):
         part.publish()
     assert not storage.exists(in_s3)

@@ -111,6 +111,7 @@ def test_a_url_that_cannot_be_taken_apart_is_refused_and_not_shown(url: str) -> 
         ("abfs://container@account.dfs.core.windows.net/a.img", "abfs://container@account.dfs.core.windows.net/a.img"),
         ("az://me:hunter2@container/a.img", "az://container/a.img"),
         ("memory://a.img", "memory://a.img"),
+        ("s3://bucket/cam#1.img", "s3://bucket/cam#1.img"),
     ],
 )
 def test_urls_of_stores_are_shown_without_secrets_too(url: str, shown: str) -> None:
@@ -158,6 +159,7 @@ def test_the_default_workspace_is_a_folder_below_data(url: str) -> None:
 @example("https://example.org/%FF.img?sig=1", "https://example.org/%FE.img?sig=1")
 @example("https://example.org/x?a=%FF&sig=1", "https://example.org/x?a=%FE&sig=1")
 @example("camera:1#1.img", "camera:1#2.img")
+@example("s3://bucket/cam#1.img", "s3://bucket/cam#2.img")
 def test_two_urls_never_share_a_workspace(one: str, other: str) -> None:
     assert (default_workspace(one) == default_workspace(other)) == (one == other)
 
