@@ -17,7 +17,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from importlib.util import find_spec
 from traceback import format_exception_only
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ from distributed.protocol.pickle import dumps
 from distributed.utils import silence_logging_cmgr
 
 from imagetl_luigi.dask_chunk import Chunk, Failure, WorkerKilled, run_chunk
-from imagetl_luigi.dask_connect import await_worker, connect, inspect
+from imagetl_luigi.dask_connect import await_worker, connect, inspect, threads_of_workers
 from imagetl_luigi.errors import DaskWorkerError
 from imagetl_luigi.settings import DaskSettings
 
@@ -40,6 +39,9 @@ Packed = tuple[int, tuple[bytes, str], str]
 
 POLL = 1.0
 """Seconds between looks whether scheduler and workers are still there."""
+
+LONGEST = 4000
+"""Letters of a traceback that are sent: those of stores fill pages, and a whole chunk may fail of one cause."""
 
 WAITING = 16
 """Chunks that wait at a scheduler which is not ours; one that scales workers by the work that waits would not else."""
@@ -85,7 +87,7 @@ class ClusterBackend:
         client: distributed.Client = stack.enter_context(connect(address, self._settings))
         try:
             there = await_worker(client, patience)
-        except (distributed.CancelledError, OSError) as error:
+        except (distributed.CancelledError, OSError) as error:  # TimeoutError is one of them
             raise self._lost(address) from error
         if not there:
             raise self._deserted(address)
@@ -103,16 +105,8 @@ class ClusterBackend:
         return cluster
 
     def threads(self) -> int:
-        """How many chunks can run at a time now. Workers that are new are looked at first."""
-        workers = self._workers()
-        new = workers.keys() - self._known
-        if new:
-            try:
-                inspect(self._client, new, self._check, self._settings.wait_for_workers)
-            except OSError as error:
-                raise self._lost(self.address) from error
-            self._known |= new
-        return max(1, sum(workers.values()))
+        """How many chunks can run at a time now."""
+        return max(1, sum(self._workers().values()))
 
     def _room(self) -> int:
         """How many chunks may be under way: two for each thread, and so many that a cluster sees reason to grow."""
@@ -168,33 +162,41 @@ class ClusterBackend:
 
     def _first_done(self, flying: Iterable[Future]) -> set[Future]:
         with self._client.as_current():  # wait() asks no future for its client, but the surroundings
-            waiting = partial(distributed.wait, list(flying), timeout=POLL, return_when="FIRST_COMPLETED")
-            return set(self._patiently(waiting).done)
+            futures = list(flying)
+            return set(self._patiently(lambda _: distributed.wait(futures, POLL, "FIRST_COMPLETED")).done)
 
     def _failures(self, future: Future, chunk: Chunk) -> dict[int, Failure] | None:
         """The failures of a chunk, or None if workers died of it."""
         try:
-            packed = self._patiently(partial(future.result, timeout=POLL))
-        except distributed.KilledWorker:
+            # Asked for, and not raised: an OSError of their own would pass for one of the connection.
+            error = self._patiently(lambda timeout: future.exception(timeout=timeout))
+            packed: list[Packed] = [] if error else self._patiently(lambda timeout: future.result(timeout=timeout))
+        except distributed.KilledWorker as killed:  # when the result was lost, and made again
+            error = killed
+        finally:
+            future.release()
+        if isinstance(error, distributed.KilledWorker):
             return None
-        except DaskWorkerError:
-            raise
-        except Exception as error:
+        if error is not None:
+            self._workers()  # if it is one that has just come, this says which, and why
             raise DaskWorkerError(
                 f"the Dask workers at {self.address} cannot take {chunk[0]}: {type(error).__name__}: {error}; "
                 f"install the package of {type(chunk[0]).__module__} there, in the version used here"
             ) from error
-        finally:
-            future.release()
         return {position: Failure(chunk[position], _unpack(*error), trace) for position, error, trace in packed}
 
-    def _patiently(self, look: Callable[[], T]) -> T:
-        """What `look` returns, which gives up after POLL seconds; see to it that somebody is there meanwhile."""
+    def _patiently(self, look: Callable[[float], T]) -> T:
+        """What `look` returns, which is given seconds after which to give up; see that somebody is there meanwhile.
+
+        It is given more each time: a result that takes long to come begins anew.
+        """
+        timeout = POLL
         while True:
             try:
-                seen = look()
+                seen = look(timeout)
             except TimeoutError:
                 self._check_workers()
+                timeout *= 2
             except (distributed.CancelledError, OSError) as error:
                 raise self._lost(self.address) from error
             else:
@@ -218,13 +220,18 @@ class ClusterBackend:
             self._cluster.scale(self._settings.cluster_workers)
 
     def _workers(self) -> dict[str, int]:
-        """Threads of each worker, by address."""
+        """Threads of each worker, by address. New ones are looked at, and those that were gone meanwhile."""
+        patience = self._settings.wait_for_workers
         if self._client.status != "running":
             raise self._lost(self.address)
         try:
-            return dict(self._client.nthreads())
-        except (OSError, TimeoutError) as error:
+            workers = threads_of_workers(self._client, patience)
+            self._known &= workers.keys()
+            inspect(self._client, workers.keys() - self._known, self._check, patience)
+        except OSError as error:  # TimeoutError is one of them
             raise self._lost(self.address) from error
+        self._known |= workers.keys()
+        return workers
 
     def _deserted(self, address: str) -> DaskWorkerError:
         return DaskWorkerError(
@@ -278,7 +285,7 @@ class _Run:
 def _run_remotely(chunk: Chunk, at_once: int) -> list[Packed]:
     """`run_chunk` in a worker."""
     failures = run_chunk(chunk, at_once)
-    return [(position, _pack(failure.exception), failure.traceback) for position, failure in failures.items()]
+    return [(at, _pack(failure.exception), failure.traceback[-LONGEST:]) for at, failure in failures.items()]
 
 
 def _pack(exception: BaseException) -> tuple[bytes, str]:

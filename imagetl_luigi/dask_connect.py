@@ -87,7 +87,7 @@ def _security(address: str, settings: DaskSettings) -> distributed.Security:
 
 @cache
 def _warn_of_open_link(address: str) -> None:
-    """Once in a run, though every stage connects."""
+    """Once in a process, though every stage connects."""
     if not _LOOPBACK.search(address):
         logger.warning(
             "the link to the Dask scheduler at %s is open: whoever can reach it can read, change and run what he "
@@ -102,18 +102,32 @@ async def _knock(address: str, security: distributed.Security, patience: float) 
     await comm.close()
 
 
+def threads_of_workers(client: distributed.Client, patience: float) -> dict[str, int]:
+    """Threads of each worker, by address. Raises OSError if the scheduler is gone, or does not answer in time."""
+    assert client.scheduler  # there from the client's start to its end
+    return dict(client.sync(client.scheduler.ncores, callback_timeout=patience))
+
+
 def await_worker(client: distributed.Client, patience: float) -> bool:
     """Whether there is a worker, now or within `patience` seconds.
 
     A task is submitted, since a cluster that scales itself starts workers only when there is something to do.
+
+    Raises:
+        DaskWorkerError: workers came and died of it.
     """
-    if client.nthreads():
+    if threads_of_workers(client, patience):
         return True
     trial = client.submit(int, key=f"await_worker-{uuid.uuid4().hex}", pure=False)
     try:
         trial.result(timeout=patience)
     except TimeoutError:
         return False
+    except distributed.KilledWorker as error:
+        address = client.scheduler_info()["address"]
+        raise DaskWorkerError(
+            f"the Dask workers at {address} die as soon as they are given work; look at their logs"
+        ) from error
     finally:
         trial.release()
     return True
@@ -140,7 +154,7 @@ def inspect(
 
     for worker, answer in zip(addresses, client.sync(ask_all), strict=True):
         problem = _problem(answer, patience)
-        if problem and worker in client.nthreads():  # one that died meanwhile is not to blame
+        if problem and worker in threads_of_workers(client, patience):  # one that died meanwhile is not to blame
             raise DaskWorkerError(f"the Dask worker {worker} cannot be used: {problem}")
 
 

@@ -82,6 +82,34 @@ class FailLocked(Note):
         raise Locked(threading.Lock())
 
 
+def arrive_badly(kind: type[BaseException]) -> None:
+    raise kind("of the package that the task is in")
+
+
+class ArriveBadly(Note):
+    """Cannot be unpacked where it arrives: its module fails to be imported there, say."""
+
+    kind: type[BaseException]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return arrive_badly, (self.kind,)
+
+
+class ArriveDenied(ArriveBadly):
+    kind = PermissionError
+
+
+class ArriveLate(ArriveBadly):
+    kind = TimeoutError
+
+
+class FailAtLength(Note):
+    """With a message of a hundred kilobytes."""
+
+    def run(self) -> None:
+        raise ValueError("long " * 20_000)
+
+
 class Unpicklable(Note):
     def __getstate__(self) -> object:
         raise TypeError("it holds a socket")
@@ -112,6 +140,13 @@ class KillNumber(Note):
     def run(self) -> None:
         os.kill(self.number, signal.SIGKILL)
         threading.Event().wait(60)
+
+
+class StopNumber(Note):
+    """Stops the process that has its number, until somebody lets it go on."""
+
+    def run(self) -> None:
+        os.kill(self.number, signal.SIGSTOP)
 
 
 class KillWith(Note):

@@ -22,14 +22,19 @@ _PIECE = 1 << 16
 class Relay:
     """Listens on a port of 127.0.0.1, from entering its `with` block to leaving it.
 
+    Args:
+        target: host and port of the server.
+        most: bytes a second that each connection carries, if that is to be bounded.
+
     Attributes:
         count: bytes that went through so far, both ways.
         connections: how many were made.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, most: int | None = None) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
+        self._most = most
         self.count = 0
         self.connections = 0
         self._port = 0
@@ -103,4 +108,6 @@ class Relay:
                 return False
             other[ready].sendall(data)
             self.count += len(data)
+            if self._most:
+                threading.Event().wait(len(data) / self._most)
         return True

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -373,6 +374,22 @@ def test_a_worker_that_joins_later_and_does_not_fit_is_an_error(dask: Dask, tmp_
         pytest.raises(DaskWorkerError, match=r"install (the package of dask_tasks there|imagetl_luigi|the same there)"),
     ):
         worker.run(tasks(), 100_000)
+
+
+@pytest.mark.slow
+def test_a_worker_that_comes_back_at_its_address_is_looked_at_again(dask: Dask, log: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--no-nanny", f"--worker-port={port}")
+    first = dask.worker(*options)
+    with DaskWorker(settings(dask.address, 20.0), check=Note(log=log, number=-1).run) as worker:
+        assert runs(log) == {-1: 1}
+        first.kill()
+        first.wait()
+        until(lambda: not worker._backend._workers())  # type: ignore[attr-defined]
+        dask.worker(*options)
+        assert worker.run([Note(log=log, number=number) for number in range(10)], 10) == []
+    assert runs(log)[-1] == 2
 
 
 @pytest.mark.slow

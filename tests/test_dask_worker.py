@@ -19,13 +19,31 @@ import luigi
 import psutil
 import pytest
 from dask_processes import Dask, process
-from dask_tasks import Exit, Fail, FailClumsily, FailLocked, Kill, KillNumber, KillOnce, KillWith, Message, Note, Yield
+from dask_tasks import (
+    ArriveDenied,
+    ArriveLate,
+    Exit,
+    Fail,
+    FailAtLength,
+    FailClumsily,
+    FailLocked,
+    Kill,
+    KillNumber,
+    KillOnce,
+    KillWith,
+    Message,
+    Note,
+    Slow,
+    StopNumber,
+    Yield,
+)
 from luigi.event import Event
 from pictures import gif
+from relay import Relay
 from waiting import until
 from workflow import command, started, stream
 
-from imagetl_luigi import storage
+from imagetl_luigi import dask_cluster, storage
 from imagetl_luigi.dask_chunk import Failure, WorkerKilled
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.errors import DaskWorkerError
@@ -361,6 +379,51 @@ def test_a_worker_that_lacks_the_tasks_is_an_error(dask: Dask, log: str) -> None
         worker.run([Note(log=log, number=1)], 1)
     assert "No module named 'dask_tasks'" in str(error.value)
     assert "install the package of dask_tasks there" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [ArriveDenied, ArriveLate])
+def test_a_task_that_cannot_be_unpacked_there_is_not_taken_for_a_lost_connection(
+    kind: type[Note], remote: str, log: str
+) -> None:
+    with (
+        DaskWorker(settings(remote)) as worker,
+        pytest.raises(
+            DaskWorkerError, match=r"cannot take Arrive.*: of the package .*; install the package of dask_tasks"
+        ),
+    ):
+        worker.run([kind(log=log, number=1)], 1)
+
+
+@pytest.mark.slow
+def test_failures_that_take_long_to_arrive_do_arrive(remote: str, log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "POLL", 0.01)
+    with (
+        Relay(remote.removeprefix("tcp://"), most=4_000_000) as slow,
+        DaskWorker(settings(f"tcp://{slow.address}")) as worker,
+    ):
+        failures = worker.run([FailAtLength(log=log, number=number) for number in range(20)], 20)
+    assert [len(str(failure.exception)) for failure in failures] == [100_000] * 20
+    assert all(len(failure.traceback) <= dask_cluster.LONGEST for failure in failures)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_falls_silent_is_an_error(dask: Dask, log: str) -> None:
+    dask.worker("--no-nanny")
+    tasks = [StopNumber(log=log, number=dask.scheduler.pid), *(Slow(log=log, number=number) for number in range(500))]
+    with (
+        DaskWorker(settings(dask.address, chunk_size=1, wait_for_workers=2.0)) as worker,
+        pytest.raises(DaskWorkerError, match="is gone"),
+    ):
+        worker.run(tasks, 501)
+
+
+@pytest.mark.slow
+def test_workers_that_die_of_anything_are_an_error(dask: Dask) -> None:
+    die = "import distributed, os; distributed.Worker.execute = lambda *_, **__: os._exit(1)"
+    for _ in range(5):
+        dask.worker("--no-nanny", f"--preload={die}")
+    with pytest.raises(DaskWorkerError, match="die as soon as they are given work; look at their logs"):
+        DaskWorker(settings(dask.address)).__enter__()
 
 
 @pytest.mark.slow

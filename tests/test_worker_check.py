@@ -23,6 +23,9 @@ from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.errors import DaskWorkerError, StorageError
 from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.worker_check import SameWorkspace
+from imagetl_luigi.workspace import Workspace
+
+DATA = bytes(range(256)) * 1024
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -33,27 +36,21 @@ def check(request: pytest.FixtureRequest, tmp_path: Path) -> SameWorkspace:
 
 
 def seen_in(root: str) -> SameWorkspace:
-    storage.write_bytes(f"{root}/image-data.img", b"four")
-    storage.write_bytes(f"{root}/frames/.mark", b"digest")
-    return SameWorkspace(
-        data_file=f"{root}/image-data.img",
-        size=4,
-        frames=f"{root}/frames",
-        mark=f"{root}/frames/.mark",
-        content=b"digest",
-    )
+    storage.write_bytes(f"{root}/image-data.img", DATA)
+    storage.write_bytes(f"{root}/frames/.manifest-digest", b"digest")
+    return SameWorkspace.seen_here(Workspace(root, f"{root}/image-data.img", f"{root}/clip.gif"), b"digest")
 
 
 def test_who_sees_the_same_passes_and_leaves_nothing(check: SameWorkspace) -> None:
     check()
-    assert storage.sizes(check.frames) == {".mark": 6}
+    assert storage.sizes(check.frames) == {".manifest-digest": 6}
 
 
 def test_where_the_data_file_is_gone_it_must_be_gone_there_too(check: SameWorkspace) -> None:
     storage.remove(check.data_file)
     with pytest.raises(StorageError, match=r"image-data.img is not what the driver sees there"):
         check()
-    replace(check, size=None)()
+    replace(check, ends=None)()
 
 
 @pytest.mark.parametrize("change", ["no data", "other data", "no mark", "other mark"])
@@ -65,6 +62,22 @@ def test_who_sees_something_else_does_not_pass(check: SameWorkspace, change: str
     with pytest.raises(
         StorageError, match=f"{path} is not what the driver sees there; give {socket.gethostname()} a way"
     ):
+        check()
+
+
+@pytest.mark.parametrize("other", [b"x" + DATA[1:], DATA[:-1] + b"x", DATA + b"x"], ids=["begin", "end", "length"])
+def test_a_data_file_of_another_day_is_not_taken_for_this_one(check: SameWorkspace, other: bytes) -> None:
+    storage.write_bytes(check.data_file, other)
+    with pytest.raises(StorageError, match=r"image-data.img is not what the driver sees there"):
+        check()
+
+
+def test_a_data_file_of_this_machine_and_a_workspace_in_a_store_do_not_go_together(tmp_path: Path) -> None:
+    data_file = str(tmp_path / "image-data.img")
+    storage.write_bytes(data_file, DATA)
+    check = SameWorkspace.seen_here(Workspace("memory://w", data_file, "memory://w/clip.gif"), b"digest")
+    storage.remove(data_file)
+    with pytest.raises(StorageError, match=r"or choose a --data-file in an object store"):
         check()
 
 
@@ -128,7 +141,7 @@ def test_a_worker_that_cannot_use_the_store_is_named_before_any_task_runs(
     finally:
         worker.kill()
         worker.wait()
-    assert storage.sizes(f"{s3}/frames") == {".mark": 6}
+    assert storage.sizes(f"{s3}/frames") == {".manifest-digest": 6}
 
 
 @pytest.mark.slow
