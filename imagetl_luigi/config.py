@@ -124,6 +124,18 @@ class limits(luigi.Config):
         return Limits(**self.param_kwargs)
 
 
+def carried() -> dict[str, dict[str, str]]:
+    """All settings of this process as text, by section and name, wherever they come from."""
+    return {section.__name__: section().to_str_params() for section in (download, dask, limits)}
+
+
+def take_over(settings: dict[str, dict[str, str]]) -> None:
+    """Make what `carried` returned in another process the settings of this one."""
+    for section, options in settings.items():
+        for name, text in options.items():
+            luigi.configuration.get_config().set(section, name, text)
+
+
 def _at_least(section: str, name: str, value: float, least: float) -> None:
     if not value >= least:
         raise ParameterError(f"[{section}] {name} = {value} is too small. Allowed: {least} or more")

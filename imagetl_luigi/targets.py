@@ -1,8 +1,8 @@
 """Luigi targets: each tells by itself whether what is there is what was asked for.
 
 Existing is not enough. A file may be of another URL, another delimiter or another delay, and a
-stale result must never be taken for a new one. None of the checks makes a request or reads a frame,
-unless it was asked to verify.
+stale result must never be taken for a new one. None of the checks asks the source or reads a frame, unless
+it was asked to verify; in a store each costs a few requests, whatever the number of frames.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ modules. Parameters are declared once and inherited along the chain.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -76,6 +76,14 @@ class _Stage(ImagetlTask):
         super().__init__(*args, **kwargs)
         self.check()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With the settings: Luigi's processes know those of the command line only where they are forked."""
+        return {**self.__dict__, "_settings": config.carried()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config.take_over(state.pop("_settings"))
+        self.__dict__.update(state)
+
     def check(self) -> None:
         """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
         refuse_empty_flags(self)
@@ -91,7 +99,7 @@ class _Stage(ImagetlTask):
         """Where they lie for those who do the work, who may have been started in another folder."""
         return self.paths() if config.dask().scheduler == "threads" else self.paths().absolute()
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the workspace: two runs that change the same files would mix them."""
         root = self.paths().root
         return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
@@ -102,18 +110,8 @@ class _Stage(ImagetlTask):
         """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
         if not total:
             return []
-        paths = self.paths().absolute()
-        found = storage.stat(paths.data_file)
-        check = SameWorkspace(
-            data_file=paths.data_file,
-            size=found.size if found else None,
-            frames=paths.frames,
-            mark=paths.mark,
-            content=manifest.digest.encode(),
-        )
-        if storage.is_remote(paths.root):
-            fitting = MOST_AHEAD * manifest.count // max(1, manifest.source.length)
-            settings = replace(settings, at_once=settings.at_once or max(1, min(REQUESTS, fitting)))
+        elsewhere = settings.scheduler != "threads"
+        check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
         with DaskWorker(settings, report_to=self, check=check) as worker:
             return worker.run(tasks, total)
 
@@ -225,10 +223,17 @@ class WriteFrames(_Stage):
         fresh = target.mark(manifest)
         missing = None if fresh else list(target.missing(manifest))
         tasks = self._tasks(manifest.frames() if missing is None else missing)
-        settings = config.dask().settings()
-        if manifest.source.length < SMALL_FRAME * manifest.count and not storage.is_remote(self.paths().root):
-            settings = replace(settings, threads=settings.threads or 1)
-        return self.on_dask(tasks, manifest.count if missing is None else len(missing), settings, manifest)
+        total = manifest.count if missing is None else len(missing)
+        return self.on_dask(tasks, total, self._fitting(config.dask().settings(), manifest), manifest)
+
+    def _fitting(self, settings: DaskSettings, manifest: Manifest) -> DaskSettings:
+        """The settings, with what they leave open made to fit the frames and where they lie."""
+        if storage.is_remote(self.paths().root):
+            in_memory = MOST_AHEAD * manifest.count // max(1, manifest.source.length)
+            return replace(settings, at_once=settings.at_once or max(1, min(REQUESTS, in_memory)))
+        if manifest.source.length < SMALL_FRAME * manifest.count:
+            return replace(settings, threads=settings.threads or 1)
+        return settings
 
     def _tasks(self, frames: Iterable[Frame]) -> Iterator[WriteFrame]:
         paths = self.working_paths()
@@ -293,14 +298,14 @@ class CombineGif(_Stage):
         logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
 
     def _combine(self, manifest: Manifest, out: BinaryIO) -> Iterator[int]:
-        paths = self.paths()
-        return combine(
-            read_gifs(manifest, paths),
-            out,
-            screen=(manifest.width, manifest.height),
-            opaque=manifest.opaque,
-            recipe=self.output().recipe(manifest),
-        )
+        with contextlib.closing(read_gifs(manifest, self.paths())) as gifs:
+            yield from combine(
+                gifs,
+                out,
+                screen=(manifest.width, manifest.height),
+                opaque=manifest.opaque,
+                recipe=self.output().recipe(manifest),
+            )
 
     def _is_exact(self) -> bool:
         """Whether the animation is what combining the frames now would give."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
 from imagetl_luigi import CombineGif, config
 from imagetl_luigi.errors import ParameterError
@@ -20,6 +24,20 @@ SHIPPED = Path(__file__).parent.parent / "luigi.cfg"
 def test_without_luigi_cfg_the_defaults_are_those_of_the_code(name: str) -> None:
     section, record = SECTIONS[name]
     assert section().settings() == record()
+
+
+def test_the_settings_of_the_command_line_go_with_a_task_into_a_process_that_was_not_forked(tmp_path: Path) -> None:
+    options = ["--dask-scheduler", "tcp://127.0.0.1:9", "--limits-frames", "7", "--download-retry-wait", "0.5"]
+    with CmdlineParser.global_instance(["CombineGif", "--url", "a.img", *options]) as parser:
+        (tmp_path / "task").write_bytes(pickle.dumps(parser.get_task_obj()))
+    script = (
+        "import pickle, sys\n"
+        "task = pickle.load(open('task', 'rb'))\n"
+        "from imagetl_luigi.config import dask, download, limits\n"
+        "print(task.url, dask().scheduler, limits().frames, download().retry_wait, dask().settings().chunk_size)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert said.stdout.split() == ["a.img", "tcp://127.0.0.1:9", "7", "0.5", "256"]
 
 
 @pytest.mark.parametrize("name", SECTIONS)

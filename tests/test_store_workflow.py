@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from pictures import encode, gif, noise, raw_gif
 from PIL import Image
 from s3 import S3, SECRET
 from server import Server
+from waiting import until
 from workflow import CONFIG, DELIMITER, LUIGI, build, changed, command, stream
 
-from imagetl_luigi import CombineGif, Split, storage
-from imagetl_luigi.errors import FrameError
-from imagetl_luigi.settings import MiB
+from imagetl_luigi import CombineGif, Split, remote, storage, tasks, upload
+from imagetl_luigi.dask_worker import DaskWorker
+from imagetl_luigi.errors import FrameError, StorageError
+from imagetl_luigi.settings import DaskSettings, MiB
 
 FRAMES = [gif(seed=seed, duration=70) for seed in range(5)]
 MADE = {
@@ -292,15 +295,53 @@ def test_a_frame_of_another_run_that_combining_finds_is_removed_and_written_anew
     storage.remove(f"{place}/clip.gif")
     storage.remove(f"{place}/image-data.img")
     storage.write_bytes(f"{place}/frames/frame_02.gif", bytes(len(FRAMES[2])))
-    with pytest.raises(
-        FrameError, match=r"frames/frame_02\.gif was not what the manifest says, perhaps of another run"
-    ):
+    with pytest.raises(FrameError, match=r"frames/frame_02\.gif is not what the manifest says; run again"):
         task.run()
     assert "clip.gif" not in names(place)
     assert build(task).scheduling_succeeded
     assert contents(place)["clip.gif"] == whole["clip.gif"]
     assert storage.read_bytes(f"{place}/frames/frame_02.gif") == FRAMES[2]
     assert len(server.requests) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "environment", [{"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {"AWS_SECRET_ACCESS_KEY": "wrong"}]
+)
+def test_combining_for_a_place_that_cannot_be_written_to_ends_and_leaves_no_thread(
+    s3: str, server: Server, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    monkeypatch.setattr(remote, "_answered", set())
+    monkeypatch.setattr(upload, "UPLOAD", 1000)
+    place = "memory://w"
+    url = server.put("/cam.img", stream(gif((40, 40), seed=seed) for seed in range(200)))
+    task = CombineGif(url=url, workspace=place, gif=f"{s3}/clip.gif")
+    assert build(task.requires()).scheduling_succeeded
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(StorageError, match=r"cannot write s3://.*clip\.gif") as raised:
+        task.run()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")])
+    assert raised.tb, "what it holds is not what ended them"
+
+
+@pytest.mark.parametrize("store", ["memory", "local"])
+def test_pictures_are_decoded_one_at_a_time_in_each_thread(
+    server: Server, place: str, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoded, a picture of some kilobytes may be as many megabytes."""
+    asked: dict[str, int] = {}
+
+    def starting(settings: DaskSettings, report_to: luigi.Task, check: object) -> DaskWorker:
+        asked[report_to.task_family] = settings.at_once
+        return DaskWorker(settings, report_to, None)
+
+    monkeypatch.setattr(tasks, "DaskWorker", starting)
+    url = server.put("/cam.img", stream([encode(noise(seed=seed), "PNG") for seed in range(3)]))
+    workspace = place if store == "memory" else str(tmp_path / "w")
+    assert build(CombineGif(url=url, workspace=workspace)).scheduling_succeeded
+    assert asked == {"WriteFrames": 16 if store == "memory" else 0, "CombineGif": 0}
 
 
 MIXED = [
