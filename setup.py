@@ -35,6 +35,7 @@ setup(
         "gcs": ["gcsfs>=2026.10.1"],
         "test": [
             "pytest>=9.2.0",
+            "pytest-xdist>=3.8.0",
             "hypothesis>=6.170.15",
             "psutil>=7.2.2",
             "bokeh>=3.9.2",

@@ -69,7 +69,7 @@ class dask(luigi.Config):
     chunk_size = WholeNumberParameter(default=DaskSettings.chunk_size, description="most tasks in one Dask message")
     at_once = WholeNumberParameter(
         default=DaskSettings.at_once,
-        description="frames that each thread reads and writes at a time; 0: one, and 16 in an object store",
+        description="frames that each thread reads and writes at a time; 0: one, and up to 16 in an object store",
     )
     wait_for_workers = NumberParameter(
         default=DaskSettings.wait_for_workers, description="seconds to wait for a Dask worker before giving up"

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import luigi
 from luigi.util import requires
 
 from imagetl_luigi import config, logs, storage
 from imagetl_luigi.dask_chunk import Failure, WorkerKilled
-from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
-from imagetl_luigi.frame_tasks import ConvertFrame, ImagetlTask, WriteFrame
+from imagetl_luigi.frame_tasks import ConvertFrame, WriteFrame
 from imagetl_luigi.gif import Recipe, check_timing, combine
 from imagetl_luigi.gif_frames import read_gifs
 from imagetl_luigi.logs import logger
@@ -28,9 +27,7 @@ from imagetl_luigi.parameters import (
     DelimiterParameter,
     OptionalWholeNumberParameter,
     PathParameter,
-    UrlParameter,
     WholeNumberParameter,
-    refuse_empty_flags,
     to_bytes,
 )
 from imagetl_luigi.prefetch import MOST_AHEAD, REQUESTS
@@ -38,13 +35,10 @@ from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.source import describe, public_url, source_id
 from imagetl_luigi.split import split_stream
+from imagetl_luigi.stage import ImagetlStage
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
 from imagetl_luigi.transfer import check_size
-from imagetl_luigi.worker_check import SameWorkspace
 from imagetl_luigi.workspace import Workspace
-
-NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
-"""The file of the notebook that this workflow began as."""
 
 SMALL_FRAME = 32 * 1024
 """Bytes below which frames are written by one thread unless [dask] threads says otherwise: a system call takes
@@ -53,70 +47,8 @@ so little that several threads only hand Python's lock around. Measured: a third
 MOST_YIELDED = 20
 """Failed frames shown to Luigi one by one; its scheduler takes ever longer the more tasks it has."""
 
-logs.install()
 
-
-class _Stage(ImagetlTask):
-    """A stage of the workflow, whose files lie in one workspace."""
-
-    url = UrlParameter(
-        default=NOTEBOOK_URL,
-        description="what to fetch: http://…, https://…, s3://…, file:///… or a path; default: the notebook's",
-    )
-    workspace = PathParameter(
-        default="",
-        description="place of all outputs: a folder, or a URL such as s3://bucket/prefix; "
-        "default: data/NAME-HASH, derived from the URL",
-    )
-    data_file = PathParameter(
-        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path or URL"
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.check()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """With the settings: Luigi's processes know those of the command line only where they are forked."""
-        return {**self.__dict__, "_settings": config.carried()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        config.take_over(state.pop("_settings"))
-        self.__dict__.update(state)
-
-    def check(self) -> None:
-        """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
-        refuse_empty_flags(self)
-        self.paths()
-        for section in (config.download(), config.dask(), config.limits()):
-            section.settings()
-
-    def paths(self) -> Workspace:
-        """Where this run's files lie."""
-        return Workspace.of(self.url, self.workspace, self.data_file)
-
-    def working_paths(self) -> Workspace:
-        """Where they lie for those who do the work, who may have been started in another folder."""
-        return self.paths() if config.dask().scheduler == "threads" else self.paths().absolute()
-
-    def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the workspace: two runs that change the same files would mix them."""
-        root = self.paths().root
-        return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
-
-    def on_dask(
-        self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest
-    ) -> list[Failure]:
-        """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
-        if not total:
-            return []
-        elsewhere = settings.scheduler != "threads"
-        check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
-        with DaskWorker(settings, report_to=self, check=check) as worker:
-            return worker.run(tasks, total)
-
-
-class Download(_Stage):
+class Download(ImagetlStage):
     """Fetch the URL into the data file, unless it is there. Retries are its own; see [download]."""
 
     retry_count = 1  # Luigi's would multiply ours
@@ -148,7 +80,7 @@ class Download(_Stage):
 
 
 @requires(Download)
-class Split(_Stage):
+class Split(ImagetlStage):
     """Find the frames of the data file and list them in the manifest."""
 
     delimiter = DelimiterParameter(
@@ -179,7 +111,7 @@ class Split(_Stage):
 
 
 @requires(Split)
-class WriteFrames(_Stage):
+class WriteFrames(ImagetlStage):
     """Write every frame that is not there, on Dask; see [dask]."""
 
     verify = luigi.BoolParameter(
@@ -244,7 +176,7 @@ class WriteFrames(_Stage):
 
 
 @requires(WriteFrames)
-class CombineGif(_Stage):
+class CombineGif(ImagetlStage):
     """Combine all frames into one animated GIF."""
 
     delimiter: str  # Split's

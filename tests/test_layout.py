@@ -13,10 +13,22 @@ from imagetl_luigi.config import dask, download, limits
 
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
-LUIGI = {"__init__", "tasks", "frame_tasks", "config", "parameters", "targets", "progress", "dask_worker", "dask_chunk"}
+LUIGI = {
+    "__init__",
+    "tasks",
+    "stage",
+    "frame_tasks",
+    "config",
+    "parameters",
+    "targets",
+    "progress",
+    "dask_worker",
+    "dask_chunk",
+}
 DASK = {"dask_threads", "dask_cluster", "dask_connect"}
 WORKFLOW = {
     "tasks",
+    "stage",
     "frame_tasks",
     "targets",
     "manifest",

@@ -26,7 +26,7 @@ from server import Server
 from waiting import until
 from workflow import CONFIG, DELIMITER, LUIGI, build, changed, command, stream
 
-from imagetl_luigi import CombineGif, Split, remote, storage, tasks, upload
+from imagetl_luigi import CombineGif, Split, remote, stage, storage, upload
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.errors import FrameError, StorageError
 from imagetl_luigi.settings import DaskSettings, MiB
@@ -337,7 +337,7 @@ def test_pictures_are_decoded_one_at_a_time_in_each_thread(
         asked[report_to.task_family] = settings.at_once
         return DaskWorker(settings, report_to, None)
 
-    monkeypatch.setattr(tasks, "DaskWorker", starting)
+    monkeypatch.setattr(stage, "DaskWorker", starting)
     url = server.put("/cam.img", stream([encode(noise(seed=seed), "PNG") for seed in range(3)]))
     workspace = place if store == "memory" else str(tmp_path / "w")
     assert build(CombineGif(url=url, workspace=workspace)).scheduling_succeeded

@@ -1,0 +1,85 @@
+"""What the stages of the workflow share: their parameters, their workspace, and the way to Dask."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import luigi
+
+from imagetl_luigi import config, logs, storage
+from imagetl_luigi.dask_chunk import Failure
+from imagetl_luigi.dask_worker import DaskWorker
+from imagetl_luigi.frame_tasks import ImagetlTask
+from imagetl_luigi.logs import logger
+from imagetl_luigi.manifest import Manifest
+from imagetl_luigi.parameters import PathParameter, UrlParameter, refuse_empty_flags
+from imagetl_luigi.settings import DaskSettings
+from imagetl_luigi.worker_check import SameWorkspace
+from imagetl_luigi.workspace import Workspace
+
+NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
+"""The file of the notebook that this workflow began as."""
+
+logs.install()
+
+
+class ImagetlStage(ImagetlTask):
+    """A stage of the workflow, whose files lie in one workspace."""
+
+    url = UrlParameter(
+        default=NOTEBOOK_URL,
+        description="what to fetch: http://…, https://…, s3://…, file:///… or a path; default: the notebook's",
+    )
+    workspace = PathParameter(
+        default="",
+        description="place of all outputs: a folder, or a URL such as s3://bucket/prefix; "
+        "default: data/NAME-HASH, derived from the URL",
+    )
+    data_file = PathParameter(
+        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path or URL"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the settings: Luigi's processes know those of the command line only where they are forked."""
+        return {**self.__dict__, "_settings": config.carried()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        config.take_over(state.pop("_settings"))
+        self.__dict__.update(state)
+
+    def check(self) -> None:
+        """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
+        refuse_empty_flags(self)
+        self.paths()
+        for section in (config.download(), config.dask(), config.limits()):
+            section.settings()
+
+    def paths(self) -> Workspace:
+        """Where this run's files lie."""
+        return Workspace.of(self.url, self.workspace, self.data_file)
+
+    def working_paths(self) -> Workspace:
+        """Where they lie for those who do the work, who may have been started in another folder."""
+        return self.paths() if config.dask().scheduler == "threads" else self.paths().absolute()
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the workspace: two runs that change the same files would mix them."""
+        root = self.paths().root
+        return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
+
+    def on_dask(
+        self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest
+    ) -> list[Failure]:
+        """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
+        if not total:
+            return []
+        elsewhere = settings.scheduler != "threads"
+        check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
+        with DaskWorker(settings, report_to=self, check=check) as worker:
+            return worker.run(tasks, total)
