@@ -68,9 +68,6 @@ class PartObjects:
         """Remove all objects, of other batches too."""
         self.discard()
         self._batch = batch
-        self._joined = False
-        self._count = 0
-        self._rest.clear()
 
     def keep(self) -> None:
         """Upload the rest, too."""
@@ -80,6 +77,9 @@ class PartObjects:
     def discard(self) -> None:
         """Remove all objects."""
         storage.remove_all(f"{self._folder}/{name}" for name in storage.sizes(self._folder))
+        self._joined = False
+        self._count = 0
+        self._rest.clear()
 
     def seal(self) -> str:
         """Nothing is known yet of the object that they will be."""

@@ -31,6 +31,9 @@ settings.load_profile("any machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore Ctrl-C
 
 
+LONGEST = {"test_cluster_workflow", "test_hosts"}
+"""Files of tests that take minutes each."""
+
 _servers: set[psutil.Process] = set()
 """Those that serve all tests, though the first of them starts them."""
 
@@ -43,6 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {*getattr(item, "fixturenames", ()), *" ".join(map(str, parameters.values())).split()}
         if asked & {"s3_server", "s3", "gs_server", "gs"}:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.stem not in LONGEST)  # or the last one runs alone
 
 
 @pytest.fixture

