@@ -227,7 +227,8 @@ class ClusterBackend:
         try:
             workers = threads_of_workers(self._client, patience)
             self._known &= workers.keys()
-            inspect(self._client, workers.keys() - self._known, self._check, patience)
+            if new := workers.keys() - self._known:
+                inspect(self._client, new, self._check, patience)
         except OSError as error:  # TimeoutError is one of them
             raise self._lost(self.address) from error
         self._known |= workers.keys()

@@ -71,9 +71,9 @@ class Job:
         """Run it to its end."""
         return end(self.start())
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start it."""
-        options = [*self._options, "--workspace", self.workspace, "--dask-scheduler", self.address]
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """Start it, with more options."""
+        options = [*self._options, *more, "--workspace", self.workspace, "--dask-scheduler", self.address]
         return started(
             "CombineGif",
             "--local-scheduler",
@@ -85,12 +85,18 @@ class Job:
 
     @contextlib.contextmanager
     def half_way(self, count: int) -> Iterator[subprocess.Popen[str]]:
-        """The command when it has written half of so many frames."""
-        with self.start() as running, self._client() as client:
-            try:
-                until(lambda: running.poll() is not None or len(self._frames(client)) >= count // 2, 120, every=0.2)
+        """The command when it has written a good part of so many frames, one at a time on each worker."""
+        with self.start("--dask-at-once=1") as running, self._client() as client:
+            there = 0
+
+            def some_are_there() -> bool:
+                nonlocal there
                 there = len(self._frames(client))
-                assert count // 2 <= there < count, f"{there} frames; {running.communicate()[1]}"
+                return there >= count // 4 or running.poll() is not None
+
+            try:
+                until(some_are_there, 120, every=0.1)
+                assert count // 4 <= there < count, f"{there} frames; {running.communicate()[1]}"
                 yield running
             finally:
                 running.kill()

@@ -41,7 +41,8 @@ class Dask:
     """A real `dask scheduler`, and the workers that a test asks for.
 
     Args:
-        options: of the scheduler and of every worker, as those of TLS.
+        options: of the scheduler and of every worker, as those of TLS. They have no dashboard otherwise, since to
+            import that takes them longer than all else.
         host: address of this machine on which all of them listen.
         environment: of the scheduler.
     """
@@ -55,7 +56,7 @@ class Dask:
         **environment: str,
     ) -> None:
         self._stack = stack
-        self._options = [f"--host={host}", "--dashboard-address=127.0.0.1:0", *options]
+        self._options = [f"--host={host}", "--no-dashboard", *options]
         self.log = folder / "dask.log"
         self._log = stack.enter_context(self.log.open("w"))
         file = folder / "scheduler.json"

@@ -127,11 +127,12 @@ class KillOnce(Note):
     """Kills the first worker that it meets."""
 
     def run(self) -> None:
-        marker = Path(f"{self.log}.{self.number}")
-        if not marker.exists():
-            marker.touch()
+        try:
+            Path(f"{self.log}.{self.number}").touch(exist_ok=False)
+        except FileExistsError:
+            super().run()
+        else:
             os.kill(os.getpid(), signal.SIGKILL)
-        super().run()
 
 
 class KillNumber(Note):

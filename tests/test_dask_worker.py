@@ -68,7 +68,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Dask
     """A cluster and a scheduler with two workers, for all tests that do them no harm."""
     folder = tmp_path_factory.mktemp("dask")
     with contextlib.ExitStack() as stack:
-        remote = Dask(stack, folder)
+        remote = Dask(stack, folder, "--dashboard", "--dashboard-address=127.0.0.1:0")
         for _ in range(2):
             remote.worker("--no-nanny")
         workers = {
@@ -283,7 +283,8 @@ def test_progress_reaches_the_reporting_task(mode: str, remote: str, log: str) -
     assert reporter.percentages[-1] == 100
     assert reporter.messages[-1] == "100 of 100 tasks"
     assert len(reporter.messages) < 100
-    assert reporter.urls == [worker.dashboard] if worker.dashboard else reporter.urls == []
+    assert reporter.urls == ([worker.dashboard] if mode == "remote" else [])
+    assert bool(worker.dashboard) == (mode == "remote")
 
 
 def test_a_thread_that_is_not_the_main_one_may_use_it(log: str) -> None:
@@ -409,6 +410,7 @@ def test_failures_that_take_long_to_arrive_do_arrive(remote: str, log: str, monk
 @pytest.mark.slow
 def test_a_scheduler_that_falls_silent_is_an_error(dask: Dask, log: str) -> None:
     dask.worker("--no-nanny")
+    until(lambda: "Registered to:" in dask.log.read_text())
     tasks = [StopNumber(log=log, number=dask.scheduler.pid), *(Slow(log=log, number=number) for number in range(500))]
     with (
         DaskWorker(settings(dask.address, chunk_size=1, wait_for_workers=2.0)) as worker,
