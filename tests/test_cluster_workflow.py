@@ -15,7 +15,7 @@ from dask_processes import Dask
 from relay import Relay
 from s3 import S3
 
-COUNT = 1000
+COUNT = 500
 
 Stream = tuple[Path, Contents]
 """A source, and what a run on this machine makes of it."""

@@ -20,7 +20,7 @@ from s3 import S3, weed
 from waiting import until
 from workflow import command
 
-COUNT = 1000
+COUNT = 500
 
 
 class Site:

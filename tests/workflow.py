@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -39,7 +40,8 @@ def command(
 
 def started(*arguments: str | Path, folder: Path, config: bool = True, **options: str) -> subprocess.Popen[str]:
     """The same, and come back while it runs."""
-    environment = {"PATH": "/usr/bin:/bin", "LUIGI_CONFIG_PATH": str(CONFIG) if config else "/dev/null", **options}
+    surroundings = {"PATH": "/usr/bin:/bin", "TMPDIR": tempfile.gettempdir()}
+    environment = {**surroundings, "LUIGI_CONFIG_PATH": str(CONFIG) if config else "/dev/null", **options}
     return subprocess.Popen(
         [LUIGI, "--module", "imagetl_luigi", *map(str, arguments)],
         cwd=folder,
