@@ -69,12 +69,13 @@ class DaskWorker:
         self._settings = settings
         self._report_to = report_to
         self._check = check
+        self._signals: list[int] = []
         self._stack = contextlib.ExitStack()
         self._backend: Backend
 
     def __enter__(self) -> DaskWorker:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_terminable())
+            stack.enter_context(_interruptible(self._signals))
             self._backend = stack.enter_context(contextlib.closing(_backend(self._settings, self._check)))
             self._stack = stack.pop_all()
         url = self._backend.dashboard
@@ -104,6 +105,7 @@ class DaskWorker:
         report = Progress(self._report_to, "tasks") if self._report_to is not None else None
         failures: list[Failure] = []
         done = 0
+        self._signals.clear()
         for chunk, failed in self._backend.map(self._started(tasks, total)):
             for position, task in enumerate(chunk):
                 failure = failed.get(position)
@@ -115,6 +117,8 @@ class DaskWorker:
             done += len(chunk)
             if report:
                 report(done, total)
+            if self._signals:
+                raise KeyboardInterrupt(f"signal {self._signals[0]}")
         return failures
 
     def _started(self, tasks: Iterable[luigi.Task], total: int) -> Iterator[Chunk]:
@@ -152,20 +156,27 @@ def _backend(settings: DaskSettings, check: Callable[[], None] | None) -> Backen
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM stop us as Ctrl-C does, so that threads, workers and clusters are ended too.
+def _interruptible(signals: list[int]) -> Iterator[None]:
+    """Let SIGTERM stop us as Ctrl-C does, so that threads, workers and clusters are ended too; note both in `signals`.
 
-    Luigi takes any other exception for a failed task and goes on. Signals reach the main thread only.
+    Luigi takes any other exception for a failed task and goes on. Python drops one that is raised while an object is
+    deleted, as Dask's futures are all the time; hence the note. Signals reach the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signals.append(number)
         raise KeyboardInterrupt(f"signal {number}")
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if handlers[signal.SIGINT] is not signal.default_int_handler:  # somebody has it handled, or ignored, on purpose
+        del handlers[signal.SIGINT]
+    for number in handlers:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -316,11 +316,39 @@ def test_two_at_a_time_do_not_mix(remote: str, tmp_path: Path) -> None:
     assert [runs(log) for log in logs] == 2 * [dict.fromkeys(range(50), 1)]
 
 
-def test_the_handler_of_sigterm_is_given_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with DaskWorker(settings("threads")):
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_handler_of_a_signal_is_given_back(number: signal.Signals) -> None:
+    mine = signal.signal(number, signal.default_int_handler)
+    try:
+        with DaskWorker(settings("threads")):
+            assert signal.getsignal(number) is not signal.default_int_handler
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, mine)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_not_lost_that_comes_while_an_object_is_deleted(
+    number: signal.Signals, log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unlucky:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    def tasks() -> Iterator[Note]:
+        Unlucky()
+        yield from (Note(log=log, number=number) for number in range(5000))
+
+    mine = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with DaskWorker(settings("threads")) as worker:
+            with pytest.raises(KeyboardInterrupt):
+                worker.run(tasks(), 5000)
+            assert len(notes(log)) < 5000
+            assert worker.run([Note(log=log, number=9999)], 1) == [], "it was told once"
+    finally:
+        signal.signal(signal.SIGINT, mine)
 
 
 def test_sigterm_stops_like_ctrl_c(log: str) -> None:
