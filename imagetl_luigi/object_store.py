@@ -71,6 +71,7 @@ def viewing(path: str) -> Iterator[View]:
         shown, base = b"", 0
 
         def view(offset: int, length: int) -> tuple[bytes, int]:
+            """What is new is read, what lies before `offset` dropped."""
             nonlocal shown, base
             end = base + len(shown)
             start = min(offset, end)
@@ -224,6 +225,7 @@ class _Ahead(io.RawIOBase):
         return data
 
     def readinto(self, buffer: Any) -> int:
+        """Fill some of the buffer; say how many bytes."""
         if not self._rest:
             self._rest = memoryview(self.next())
         count = min(len(buffer), len(self._rest))
