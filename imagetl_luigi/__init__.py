@@ -5,8 +5,20 @@ luigi --module imagetl_luigi CombineGif --local-scheduler --url http://…/all-i
 
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.frame_tasks import WriteFrame
+from imagetl_luigi.nightly import NightlyGif
+from imagetl_luigi.streams import CombineGifs
 from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrames
 
 __version__ = "0.1.0"
 
-__all__ = ["CombineGif", "DaskWorker", "Download", "Split", "WriteFrame", "WriteFrames", "__version__"]
+__all__ = [
+    "CombineGif",
+    "CombineGifs",
+    "DaskWorker",
+    "Download",
+    "NightlyGif",
+    "Split",
+    "WriteFrame",
+    "WriteFrames",
+    "__version__",
+]

@@ -124,9 +124,18 @@ class limits(luigi.Config):
         return Limits(**self.param_kwargs)
 
 
+SECTIONS = (download, dask, limits)
+
+
+def check() -> None:
+    """Refuse settings that cannot be right. Raises ParameterError."""
+    for section in SECTIONS:
+        section().settings()
+
+
 def carried() -> dict[str, dict[str, str]]:
     """All settings of this process as text, by section and name, wherever they come from."""
-    return {section.__name__: section().to_str_params() for section in (download, dask, limits)}
+    return {section.__name__: section().to_str_params() for section in SECTIONS}
 
 
 def take_over(settings: dict[str, dict[str, str]]) -> None:

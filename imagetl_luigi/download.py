@@ -25,19 +25,31 @@ _HTML = re.compile(
     rb"(?:\xef\xbb\xbf)?(?>\s|<!--.*?-->|<\?xml.*?\?>)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 
-Attempt = Callable[..., None]
-"""One try at bringing a part to its full length."""
+Attempt = Callable[..., bool]
+"""One try at bringing a part to its full length; False where the source is still a version that is not wanted."""
 
 logger = logging.getLogger("luigi-interface")
 
 
-def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limits, progress: Progress) -> Source:
+def fetch(
+    url: str,
+    data_file: str,
+    *,
+    settings: DownloadSettings,
+    limits: Limits,
+    progress: Progress,
+    known: str | None = None,
+) -> Source | None:
     """Fetch `url` (http, https, file, a plain path, or an object such as s3://bucket/key) into `data_file`.
 
     What may pass is tried again, as `settings` say; a Retry-After of the server is honoured.
 
+    Args:
+        known: the validator of a version that is not wanted again (`Source.validator`), from this URL.
+
     Returns:
-        What is known of the source; the same is kept beside the data file.
+        What is known of the source; the same is kept beside the data file. None if the server, or the store,
+        vouches that the source is still the version `known`; then there is no data file.
 
     Raises:
         DownloadError: the source could not be fetched whole, or is not what can hold frames. What
@@ -53,7 +65,9 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
                 _copy(path, part, limits, progress)
             else:
                 attempt = partial(transfer, settings=settings) if is_http(url) else copy_object
-                _patiently(attempt, url, part, settings, limits, progress)
+                if not _patiently(attempt, url, part, settings, limits, progress, known):
+                    part.discard()
+                    return None
             _check_body(part)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -66,8 +80,14 @@ def fetch(url: str, data_file: str, *, settings: DownloadSettings, limits: Limit
 
 
 def _patiently(
-    attempt: Attempt, url: str, part: Part, settings: DownloadSettings, limits: Limits, progress: Progress
-) -> None:
+    attempt: Attempt,
+    url: str,
+    part: Part,
+    settings: DownloadSettings,
+    limits: Limits,
+    progress: Progress,
+    known: str | None,
+) -> bool:
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, TransientError) else None
@@ -77,7 +97,7 @@ def _patiently(
         error = state.outcome.exception() if state.outcome else None
         logger.warning("%s; trying again in %.0f s", error, state.upcoming_sleep)
 
-    tenacity.Retrying(
+    return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(1 + settings.retries) | tenacity.stop_before_delay(settings.total_timeout),
         retry=tenacity.retry_if_exception_type(TransientError),
         wait=wait,
@@ -90,6 +110,7 @@ def _patiently(
         limits=limits,
         deadline=time.monotonic() + settings.total_timeout,
         progress=progress,
+        known=known,
     )
 
 

@@ -13,11 +13,13 @@ no global table, only its first frame is cleared, and each later one is undone: 
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import BinaryIO
 
+from imagetl_luigi import storage
 from imagetl_luigi.errors import FrameError, ParameterError
 from imagetl_luigi.formats import Gif, Malformed, PastEnd, parse_gif
 
@@ -30,6 +32,8 @@ LARGEST_SIDE = 65535
 LONGEST_HEAD = 1024 * 1024
 """Bytes at the start of a GIF of ours in which its recipe is found. A delimiter typed at a terminal has
 128 KiB at the most (Linux, MAX_ARG_STRLEN), and the recipe up to five characters for each of its bytes."""
+
+_USUAL_HEAD = 8 * 1024
 
 _KEEP, _CLEAR, _UNDO = 1, 2, 3  # disposal methods (GIF89a, section 23)
 _MARK = b"imagetl_luigi "
@@ -112,17 +116,47 @@ def combine(
 
 def read_recipe(head: bytes) -> Recipe | None:
     """The recipe in the first LONGEST_HEAD bytes of an animation, or None if it is not one of ours."""
-    if len(head) < 13 or not head.startswith(b"GIF8"):
+    text, _, _ = _find_comment(head)
+    try:
+        return Recipe(**json.loads(text.removeprefix(_MARK)))
+    except (ValueError, TypeError, RecursionError):
         return None
-    position = 13 + (6 << (head[10] & 7) if head[10] & 0x80 else 0)
-    while head[position : position + 1] == b"!" and position + 2 < len(head):
-        label, text, position = head[position + 1], *_read_sub_blocks(head, position + 2)
-        if label == 0xFE and text.startswith(_MARK):
-            try:
-                return Recipe(**json.loads(text.removeprefix(_MARK)))
-            except (ValueError, TypeError, RecursionError):
-                return None
+
+
+def find_recipe(path: str) -> Recipe | None:
+    """The recipe of the animation at `path`, or None if it is not one of ours. Most have a short one."""
+    for length in (_USUAL_HEAD, LONGEST_HEAD):
+        head = storage.read_range(path, 0, length)
+        recipe = read_recipe(head)
+        if recipe or len(head) < length:
+            return recipe
     return None
+
+
+def relabel(animation: BinaryIO, out: BinaryIO, recipe: Recipe) -> None:
+    """Write an animation of ours to `out` with another recipe in its comment; all else goes over as it is.
+
+    Raises:
+        FrameError: it is none of ours.
+    """
+    head = animation.read(LONGEST_HEAD)
+    _, start, end = _find_comment(head)
+    if not end:
+        raise FrameError("the file is no animation of ours; remove it and run again")
+    out.write(head[:start] + _comment(recipe) + head[end:])
+    shutil.copyfileobj(animation, out, LONGEST_HEAD)
+
+
+def _find_comment(head: bytes) -> tuple[bytes, int, int]:
+    """Text of the comment that holds the recipe, and where its block begins and ends; empty, 0 and 0 without one."""
+    if len(head) < 13 or not head.startswith(b"GIF8"):
+        return b"", 0, 0
+    end = 13 + (6 << (head[10] & 7) if head[10] & 0x80 else 0)
+    while head[end : end + 1] == b"!" and end + 2 < len(head):
+        start, label, (text, end) = end, head[end + 1], _read_sub_blocks(head, end + 2)
+        if label == 0xFE and text.startswith(_MARK):
+            return text, start, end
+    return b"", 0, 0
 
 
 def _parse(data: bytes, index: int) -> Gif:
@@ -139,8 +173,12 @@ def _head(screen: tuple[int, int], palette: bytes, recipe: Recipe) -> bytes:
     blocks = [b"GIF89a", struct.pack("<HHBBB", *screen, packed, 0, 0), palette]
     if recipe.loop != 1:  # the block counts repeats after the first time, and 0 is for ever
         blocks.append(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", max(0, recipe.loop - 1), 0))
-    blocks.append(b"!\xfe" + _sub_blocks(recipe.to_comment()))
-    return b"".join(blocks)
+    return b"".join([*blocks, _comment(recipe)])
+
+
+def _comment(recipe: Recipe) -> bytes:
+    """The comment extension (section 24)."""
+    return b"!\xfe" + _sub_blocks(recipe.to_comment())
 
 
 def _palette(data: bytes, gif: Gif) -> bytes:

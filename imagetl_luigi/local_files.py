@@ -13,6 +13,7 @@ import itertools
 import mmap
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator
 from stat import S_ISREG
@@ -25,6 +26,9 @@ from imagetl_luigi.store import Piece, Stat, View
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
 _TEMPORARY = re.compile(r"\.imagetl-(\w+)-(\d+)-\d+\.tmp")
 _serial = itertools.count()
+
+_NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
+"""What a file system says that has no links, or no more of them (link(2))."""
 
 _REMEDIES = {
     errno.ENOSPC: "free some space there and run again",
@@ -57,6 +61,16 @@ def sizes(folder: str) -> dict[str, int]:
                 return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except FileNotFoundError:
             return {}
+
+
+def folders(folder: str) -> set[str]:
+    """Names of the folders in `folder`, by one listing; empty where there is none."""
+    with explaining("list", folder):
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.name for entry in entries if entry.is_dir()}
+        except FileNotFoundError:
+            return set()
 
 
 @contextlib.contextmanager
@@ -162,6 +176,25 @@ def publish(temporary: str, path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def copy(source: str, path: str) -> None:
+    """Give the file a second name (link(2)); none of ours is ever changed in place. Copied where there are no links."""
+    temporary = _temporary_beside(path)
+    with explaining("write", path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with open_read(source) as original, atomic_write(path) as file:
+                shutil.copyfileobj(original, file, MiB)
+            return
+        try:
+            publish(temporary, path)
+        finally:
+            remove(temporary)  # is left by rename(2) where both are the same file already
 
 
 def remove(path: str) -> None:

@@ -4,7 +4,7 @@
     "schema": 1,
     "source": {"url": …, "etag": …, "last_modified": …, "length": …, "sha256": …, "fetched_at": …},
     "fingerprint": …,  "delimiter": …,  "count": …,  "formats": {"gif": …},
-    "width": …,  "height": …,  "opaque": …,  "digest": …,
+    "width": …,  "height": …,  "opaque": …,  "digest": …,  "same_as": …,
     "frames": [
     {"index": 0, "name": "frame_00.gif", "offset": 0, "length": …, "format": …, "width": …, "height": …, "sha256": …},
     …
@@ -16,8 +16,10 @@ holds a hundred thousand frames in memory. `digest` depends on the frames alone,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -64,6 +66,7 @@ class Manifest:
         width, height: pixels of a canvas that holds every frame.
         opaque: every frame is a GIF that paints the whole canvas.
         digest: SHA-256 over the SHA-256 and format of the frames, in order.
+        same_as: the night whose frames these are, if none were fetched for this one; see `nights`.
     """
 
     path: str
@@ -76,6 +79,7 @@ class Manifest:
     height: int
     opaque: bool
     digest: str
+    same_as: str | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in order.
@@ -86,8 +90,7 @@ class Manifest:
         digest = hashlib.sha256()
         count = 0
         with storage.open_read(self.path) as file:
-            if self._head(file) != self.digest:
-                raise ManifestError(f"{self.path} was replaced by another run; run again")
+            self.pass_head(file)
             for line in file:
                 if line == b"]}\n":
                     break
@@ -98,16 +101,16 @@ class Manifest:
         if count != self.count or digest.hexdigest() != self.digest:
             raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
 
-    @staticmethod
-    def _head(file: BinaryIO) -> str | None:
-        """Read up to the frames; return the digest on the way."""
+    def pass_head(self, file: BinaryIO) -> None:
+        """Read the file, opened anew, up to its frames. Raises ManifestError if they are others by now."""
         digest = None
         for line in file:
             if line.startswith(b'"digest": '):
                 digest = str(_loads(line.removeprefix(b'"digest": ').rstrip(b",\n")))
             if line == _FRAMES:
                 break
-        return digest
+        if digest != self.digest:
+            raise ManifestError(f"{self.path} was replaced by another run; run again")
 
     def _frame(self, line: bytes, index: int) -> Frame:
         fields = _loads(line.rstrip(b",\n"))
@@ -164,14 +167,24 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
             "height": height,
             "opaque": alike and count > 0,
             "digest": digest.hexdigest(),
+            "same_as": None,
         }
-        lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
-        file.write("".join(["{\n", *lines]).encode("ascii") + _FRAMES)
+        file.write(_head(head))
         spool.seek(0)
         for index, line in enumerate(spool):
             file.write(_line(line, index, count))
         file.write(b"]}\n")
     return count
+
+
+def copy_manifest(manifest: Manifest, path: str, *, source: Source, same_as: str) -> None:
+    """Write a manifest of the same frames from this source at `path`, whole or not at all."""
+    kept = ("fingerprint", "delimiter", "count", "formats", "width", "height", "opaque", "digest")
+    fields = {name: getattr(manifest, name) for name in kept}
+    with contextlib.closing(storage.open_read(manifest.path)) as original, storage.atomic_write(path) as file:
+        manifest.pass_head(original)
+        file.write(_head({"schema": SCHEMA, "source": asdict(source), **fields, "same_as": same_as}))
+        shutil.copyfileobj(original, file, MiB)
 
 
 def read_manifest(path: str) -> Manifest | None:
@@ -208,6 +221,12 @@ def _loads(text: bytes) -> Any:
         return json.loads(text.decode())  # it would look for UTF-16 in bytes
     except (ValueError, RecursionError):
         return None
+
+
+def _head(fields: dict[str, Any]) -> bytes:
+    """All that comes before the frames."""
+    lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in fields.items()]
+    return "".join(["{\n", *lines]).encode("ascii") + _FRAMES
 
 
 def _digest_line(frame: Frame | Span) -> bytes:

@@ -15,11 +15,17 @@ from imagetl_luigi.transfer import Progress, check_size
 _REQUEST = 4 * MiB
 
 
-def copy_object(url: str, part: Part, *, limits: Limits, deadline: float, progress: Progress) -> None:
+def copy_object(
+    url: str, part: Part, *, limits: Limits, deadline: float, progress: Progress, known: str | None = None
+) -> bool:
     """Bring `part` to its full length; what is there stays if the object is still the same version.
 
     Args:
         deadline: on the clock of time.monotonic(); the try ends there.
+        known: a version that is not wanted (`Source.validator`).
+
+    Returns:
+        Whether the part is there; False where the object is still the version `known`.
 
     Raises:
         TransientError: the object was replaced meanwhile.
@@ -27,10 +33,12 @@ def copy_object(url: str, part: Part, *, limits: Limits, deadline: float, progre
         StorageError: the store cannot be read.
     """
     if part.whole:
-        return
+        return True
     found = storage.stat(url)
     if found is None:
         raise DownloadError(f"there is no object {part.url}; check the url")
+    if known and found.version == known:
+        return False
     check_size(found.size, part.url, limits)
     if (part.note.validator, part.note.length) != (found.version, found.size):
         part.restart(Note(url=part.url, etag=found.version, validator=found.version, length=found.size))
@@ -46,6 +54,7 @@ def copy_object(url: str, part: Part, *, limits: Limits, deadline: float, progre
     if part.size != found.size or storage.stat(url) != found:
         part.restart(Note(url=part.url))
         raise TransientError(f"{part.url} was replaced while it was copied")
+    return True
 
 
 def _rest(url: str, start: int, end: int) -> Iterator[storage.Piece]:

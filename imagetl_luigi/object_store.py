@@ -13,6 +13,7 @@ import hashlib
 import io
 import itertools
 import os
+import shutil
 import stat as modes
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -48,6 +49,16 @@ def stat(path: str) -> Stat | None:
 
 def sizes(folder: str) -> dict[str, int]:
     """One listing, in as many requests as the store has pages."""
+    return {name: int(entry["size"]) for name, entry in _listed(folder, "file")}
+
+
+def folders(folder: str) -> set[str]:
+    """One listing; of what lies in them, nothing is listed."""
+    return {name for name, _ in _listed(folder, "directory")}
+
+
+def _listed(folder: str, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """Name and entry of what is of this type."""
 
     def entries(fs: Any, key: str) -> list[dict[str, Any]]:
         fs.invalidate_cache()
@@ -58,10 +69,10 @@ def sizes(folder: str) -> dict[str, int]:
         try:
             listed = patiently(folder, entries)
         except FileNotFoundError:
-            return {}
+            return []
         itself = place(folder)[1].strip("/")  # some list a file as a folder of itself, or keep a mark of the folder
-        files = [entry for entry in listed if entry["type"] == "file" and entry["name"].strip("/") != itself]
-        return {entry["name"].rpartition("/")[2]: int(entry["size"]) for entry in files}
+        named = [(entry["name"].strip("/"), entry) for entry in listed if entry["type"] == kind]
+        return [(name.rpartition("/")[2], entry) for name, entry in named if name != itself]
 
 
 @contextlib.contextmanager
@@ -121,6 +132,17 @@ def atomic_write(path: str) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, _Explaining(path, file))
         with explaining("write", path):
             stack.close()
+
+
+def copy(source: str, path: str) -> None:
+    """By the store itself, if it is one of objects, where the copy appears whole; else through this machine."""
+    if scheme_of(path) in OBJECT_STORES:
+        with explaining("write", path):
+            found = stat(source)
+            patiently(path, lambda fs, key: fs.cp_file(place(source)[1], key, **within(fs, found.size if found else 0)))
+        return
+    with contextlib.closing(open_read(source)) as original, atomic_write(path) as file:
+        shutil.copyfileobj(original, file, MiB)
 
 
 def remove(path: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from typing import Any
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import OptionalParameterMixin
 
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.source import check_url, local_path, public_url
@@ -106,6 +108,43 @@ class NumberParameter(_Number, luigi.FloatParameter):
     """A number."""
 
     kind = "number"
+
+
+class DayParameter(luigi.DateParameter):
+    """A date, written as 2026-11-24."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        super().__set_name__(owner, name)
+        self._name = name
+
+    def parse(self, s: str) -> datetime.date:
+        """Read it. Raises ParameterError."""
+        try:
+            day: datetime.date = super().parse(s)
+        except ValueError:
+            raise ParameterError(f"{self._name} = {s!r} is no date. Allowed: year-month-day, as 2026-11-24") from None
+        return day
+
+
+class TodayParameter(DayParameter):
+    """A date; where none is given, the one when the task is made, by the clock of this machine."""
+
+    def has_task_value(self, task_name: str, param_name: str) -> bool:
+        """Always."""
+        return True
+
+    def task_value(self, task_name: str, param_name: str) -> datetime.date:
+        """The one given on the command line or in luigi.cfg, or today."""
+        if not super().has_task_value(task_name, param_name):
+            return datetime.date.today()
+        day: datetime.date = super().task_value(task_name, param_name)
+        return day
+
+
+class OptionalDayParameter(OptionalParameterMixin[datetime.date], DayParameter):  # type: ignore[misc]
+    """A date, or nothing."""
+
+    expected_type = datetime.date
 
 
 def refuse_empty_flags(task: luigi.Task) -> None:

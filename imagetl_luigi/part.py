@@ -100,7 +100,13 @@ class Part:
         note = self._kept()
         sealed = None if note else self._sealed()
         if sealed:
-            note = Note(url=sealed.url, etag=sealed.etag, last_modified=sealed.last_modified, length=sealed.length)
+            note = Note(
+                url=sealed.url,
+                etag=sealed.etag,
+                last_modified=sealed.last_modified,
+                validator=sealed.validator,
+                length=sealed.length,
+            )
         if note is None or note.url != self.url:
             self.restart(self.note)
             return
@@ -162,6 +168,7 @@ class Part:
             url=self.url,
             etag=self.note.etag,
             last_modified=self.note.last_modified,
+            validator=self.note.validator,
             length=self.size,
             sha256=self.digest.hexdigest(),
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -37,6 +37,7 @@ class Source:
     Attributes:
         url: without user, password, fragment and the secrets of its query.
         etag, last_modified: as the server gave them, or None.
+        validator: the one of them that no other bytes have (RFC 9110, 8.8.1), or None if neither is so strong.
         length: bytes.
         sha256: of the whole file.
         fetched_at: UTC, ISO 8601; None for a file that somebody put there by hand.
@@ -45,6 +46,7 @@ class Source:
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    validator: str | None = None
     length: int
     sha256: str
     fetched_at: str | None = None

@@ -11,11 +11,16 @@ import luigi
 from imagetl_luigi import config, logs, storage
 from imagetl_luigi.dask_chunk import Failure
 from imagetl_luigi.dask_worker import DaskWorker
+from imagetl_luigi.download import fetch
+from imagetl_luigi.errors import SourceConflict
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Manifest
 from imagetl_luigi.parameters import PathParameter, UrlParameter, refuse_empty_flags
+from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
+from imagetl_luigi.source import Source, public_url
+from imagetl_luigi.targets import DataFileTarget
 from imagetl_luigi.worker_check import SameWorkspace
 from imagetl_luigi.workspace import Workspace
 
@@ -25,21 +30,8 @@ NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?r
 logs.install()
 
 
-class ImagetlStage(ImagetlTask):
-    """A stage of the workflow, whose files lie in one workspace."""
-
-    url = UrlParameter(
-        default=NOTEBOOK_URL,
-        description="what to fetch: http://…, https://…, s3://…, file:///… or a path; default: the notebook's",
-    )
-    workspace = PathParameter(
-        default="",
-        description="place of all outputs: a folder, or a URL such as s3://bucket/prefix; "
-        "default: data/NAME-HASH, derived from the URL",
-    )
-    data_file = PathParameter(
-        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path or URL"
-    )
+class SettledTask(ImagetlTask):
+    """A task that refuses parameters and settings which cannot be right, and takes its settings along."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,9 +48,62 @@ class ImagetlStage(ImagetlTask):
     def check(self) -> None:
         """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
         refuse_empty_flags(self)
+        config.check()
+
+    def hold(self, root: str) -> contextlib.AbstractContextManager[None]:
+        """Hold a workspace: two runs that change the same files would mix them."""
+        return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
+
+    def fetch(self, target: DataFileTarget, known: str | None = None) -> Source | None:
+        """Fetch the data file, unless it is there or the source is still the version `known` (`Source.validator`).
+
+        Returns:
+            What was fetched; None if nothing was to be.
+
+        Raises:
+            DownloadError: it cannot be fetched; of these, SourceConflict if the file that is there is of another URL.
+        """
+        other = target.other_url()
+        if other and storage.exists(target.path):
+            raise SourceConflict(
+                f"{target.path} was fetched from {other} and not from {public_url(target.url)}; "
+                "choose another --workspace or --data-file, or remove the file"
+            )
+        if target.exists():  # another run may have fetched it while we waited for the workspace
+            return None
+        source = fetch(
+            target.url,
+            target.path,
+            settings=config.download().settings(),
+            limits=config.limits().settings(),
+            progress=Progress(self, "bytes"),
+            known=known,
+        )
+        if source:
+            logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
+        return source
+
+
+class ImagetlStage(SettledTask):
+    """A stage of the workflow, whose files lie in one workspace."""
+
+    url = UrlParameter(
+        default=NOTEBOOK_URL,
+        description="what to fetch: http://…, https://…, s3://…, file:///… or a path; default: the notebook's",
+    )
+    workspace = PathParameter(
+        default="",
+        description="place of all outputs: a folder, or a URL such as s3://bucket/prefix; "
+        "default: data/NAME-HASH, derived from the URL",
+    )
+    data_file = PathParameter(
+        default="image-data.img", description="the downloaded file: a name in the workspace, or an absolute path or URL"
+    )
+
+    def check(self) -> None:
+        """Refuse places that are none, too."""
+        super().check()
         self.paths()
-        for section in (config.download(), config.dask(), config.limits()):
-            section.settings()
 
     def paths(self) -> Workspace:
         """Where this run's files lie."""
@@ -69,9 +114,8 @@ class ImagetlStage(ImagetlTask):
         return self.paths() if config.dask().scheduler == "threads" else self.paths().absolute()
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the workspace: two runs that change the same files would mix them."""
-        root = self.paths().root
-        return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
+        """Hold this run's workspace."""
+        return self.hold(self.paths().root)
 
     def on_dask(
         self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest

@@ -67,6 +67,11 @@ def sizes(folder: str) -> dict[str, int]:
     return _store(folder).sizes(folder)
 
 
+def folders(folder: str) -> set[str]:
+    """Names of the folders in `folder`, by one listing; empty where there is none."""
+    return _store(folder).folders(folder)
+
+
 def viewing(path: str) -> AbstractContextManager[View]:
     """Look at one part of the file after the other, from its start to its end."""
     return _store(path).viewing(path)
@@ -119,6 +124,15 @@ def atomic_write(path: str) -> AbstractContextManager[BinaryIO]:
     It is synced to the disk, or taken by the store, before it appears. Makes missing folders.
     """
     return _store(path).atomic_write(path)
+
+
+def copy(source: str, path: str) -> None:
+    """Have the file at `source` at `path` as well, whole or not at all; both are in the same store.
+
+    Where it can be, no byte is read: on this machine both are names of one file, and a store copies by itself.
+    Makes missing folders.
+    """
+    _store(path).copy(source, path)
 
 
 def remove(path: str) -> None:

@@ -17,7 +17,7 @@ import luigi
 from imagetl_luigi import gif, storage
 from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Frame, Manifest, read_manifest
-from imagetl_luigi.source import public_url, read_record
+from imagetl_luigi.source import public_url, read_record, source_id
 from imagetl_luigi.storage import Piece
 from imagetl_luigi.workspace import Workspace
 
@@ -41,19 +41,19 @@ class DataFileTarget(FileTarget):
 
     def __init__(self, workspace: Workspace, url: str) -> None:
         super().__init__(workspace.data_file)
-        self._url = url
+        self.url = url
 
     def exists(self) -> bool:
         """Whether the file is there and is not known to be of another URL, nor its download unfinished."""
         if not super().exists():
             return False
         record = read_record(self.path)
-        return record is None or (record[0].url == public_url(self._url) and record[1] != "")
+        return record is None or (record[0].url == public_url(self.url) and record[1] != "")
 
     def other_url(self) -> str | None:
         """The URL that the file was fetched from, if it is another one."""
         record = read_record(self.path)
-        return record[0].url if record and record[0].url != public_url(self._url) else None
+        return record[0].url if record and record[0].url != public_url(self.url) else None
 
     def digest(self) -> str | None:
         """SHA-256 of the file as its record has it; empty if the file is another by now, None if there is none."""
@@ -148,15 +148,17 @@ class FramesTarget(luigi.Target):
 
 
 class GifTarget(FileTarget):
-    """The animation, made by this recipe."""
+    """The animation of what is at this URL, made in this way.
 
-    def __init__(
-        self, workspace: Workspace, data_file: DataFileTarget, manifest: ManifestTarget, recipe: Recipe
-    ) -> None:
+    Attributes:
+        manifest: the target of the frames it is made of.
+    """
+
+    def __init__(self, workspace: Workspace, url: str, *, delimiter: str, delay: int | None, loop: int) -> None:
         super().__init__(workspace.gif)
-        self._data_file = data_file
-        self._manifest = manifest
-        self._recipe = recipe
+        self.manifest = ManifestTarget(workspace, url, delimiter)
+        self._data_file = DataFileTarget(workspace, url)
+        self._recipe = Recipe(source=source_id(url), delimiter=delimiter, delay=delay, loop=loop, stream="", frames="")
 
     def exists(self) -> bool:
         """Whether the GIF is there and says that it was made by the recipe, from the frames of the manifest.
@@ -165,11 +167,11 @@ class GifTarget(FileTarget):
         """
         if not super().exists():
             return False
-        found = gif.read_recipe(storage.read_range(self.path, 0, gif.LONGEST_HEAD))
+        found = gif.find_recipe(self.path)
         if found is None or found != replace(self._recipe, stream=found.stream, frames=found.frames):
             return False
-        if storage.exists(self._manifest.path):
-            manifest = self._manifest.read()
+        if storage.exists(self.manifest.path):
+            manifest = self.manifest.read()
             return manifest is not None and found == self.recipe(manifest)
         return self._data_file.digest() in (None, found.stream)
 

@@ -16,10 +16,9 @@ from luigi.util import requires
 
 from imagetl_luigi import config, logs, storage
 from imagetl_luigi.dask_chunk import Failure, WorkerKilled
-from imagetl_luigi.download import fetch
-from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError, SourceConflict
+from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError
 from imagetl_luigi.frame_tasks import ConvertFrame, WriteFrame
-from imagetl_luigi.gif import Recipe, check_timing, combine
+from imagetl_luigi.gif import check_timing, combine
 from imagetl_luigi.gif_frames import read_gifs
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Frame, Manifest, write_manifest
@@ -33,7 +32,7 @@ from imagetl_luigi.parameters import (
 from imagetl_luigi.prefetch import MOST_AHEAD, REQUESTS
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
-from imagetl_luigi.source import describe, public_url, source_id
+from imagetl_luigi.source import describe
 from imagetl_luigi.split import split_stream
 from imagetl_luigi.stage import ImagetlStage
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
@@ -59,24 +58,8 @@ class Download(ImagetlStage):
 
     def run(self) -> None:
         """Fetch it. Raises DownloadError, of which SourceConflict if the file is of another URL."""
-        target = self.output()
-        other = target.other_url()
-        if other and storage.exists(target.path):
-            raise SourceConflict(
-                f"{target.path} was fetched from {other} and not from {public_url(self.url)}; "
-                "choose another --workspace or --data-file, or remove the file"
-            )
         with self.alone():
-            if target.exists():  # another run has fetched it while we waited
-                return
-            source = fetch(
-                self.url,
-                target.path,
-                settings=config.download().settings(),
-                limits=config.limits().settings(),
-                progress=Progress(self, "bytes"),
-            )
-        logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
+            self.fetch(self.output())
 
 
 @requires(Download)
@@ -202,16 +185,7 @@ class CombineGif(ImagetlStage):
 
     def output(self) -> GifTarget:
         """The animation."""
-        recipe = Recipe(
-            source=source_id(self.url),
-            delimiter=self.delimiter,
-            delay=self.delay,
-            loop=self.loop,
-            stream="",
-            frames="",
-        )
-        paths = self.paths()
-        return GifTarget(paths, DataFileTarget(paths, self.url), self._manifest_target(), recipe)
+        return GifTarget(self.paths(), self.url, delimiter=self.delimiter, delay=self.delay, loop=self.loop)
 
     def complete(self) -> bool:
         """Whether the animation is there, made of these frames in this way; with `verify`, to the last byte."""
@@ -219,8 +193,8 @@ class CombineGif(ImagetlStage):
 
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
-        manifest = _read(self._manifest_target())
         target = self.output()
+        manifest = _read(target.manifest)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, self.working_paths())
         report = Progress(self, "frames")
@@ -244,7 +218,7 @@ class CombineGif(ImagetlStage):
         try:
             with storage.open_read(self.output().path) as file:
                 comparison = storage.Comparison(file)
-                for _ in self._combine(_read(self._manifest_target()), cast(BinaryIO, comparison)):
+                for _ in self._combine(_read(self.output().manifest), cast(BinaryIO, comparison)):
                     if not comparison.equal:
                         return False
                 return comparison.equal and comparison.at_end()
@@ -268,10 +242,6 @@ class CombineGif(ImagetlStage):
         failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings(), manifest)
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
-
-    def _manifest_target(self) -> ManifestTarget:
-        split: Split = self.clone(Split)
-        return split.output()
 
 
 def _read(target: ManifestTarget) -> Manifest:

@@ -35,21 +35,36 @@ _FINAL_ERRORS = (
 
 
 def transfer(
-    url: str, part: Part, *, settings: DownloadSettings, limits: Limits, deadline: float, progress: Progress
-) -> None:
-    """Bring `part` to its full length.
+    url: str,
+    part: Part,
+    *,
+    settings: DownloadSettings,
+    limits: Limits,
+    deadline: float,
+    progress: Progress,
+    known: str | None = None,
+) -> bool:
+    """Bring `part` to its full length, unless the server vouches that the source is still the version `known`.
 
     Args:
         deadline: on the clock of time.monotonic(); the try ends there.
+        known: the validator of a version (`Source.validator`). A part that is begun is of another one.
+
+    Returns:
+        Whether the part is there; False where it is not wanted.
 
     Raises:
         TransientError: the connection, the server or the body broke; another try may go on from here.
         DownloadError: another try would not help.
     """
     if part.whole:
-        return
+        return True
     try:
-        with _request(url, part, settings) as response:
+        with _request(url, part, settings, known) as response:
+            if response.status_code == 304 and known and not part.size:
+                if _vouches(response, known):
+                    return False
+                return transfer(url, part, settings=settings, limits=limits, deadline=deadline, progress=progress)
             if response.status_code == 416 and part.size:
                 size = part.size
                 part.restart(Note(url=part.url))
@@ -65,6 +80,7 @@ def transfer(
         raise TransientError(f"{part.url} broke off or did not answer: {_reason(error)}") from None
     if part.note.length is not None and part.size != part.note.length:
         raise TransientError(f"{part.url} broke off after {part.size:,} of {part.note.length:,} bytes")
+    return True
 
 
 def check_size(size: int, url: str, limits: Limits) -> None:
@@ -75,12 +91,22 @@ def check_size(size: int, url: str, limits: Limits) -> None:
         )
 
 
-def _request(url: str, part: Part, settings: DownloadSettings) -> requests.Response:
+def _request(url: str, part: Part, settings: DownloadSettings, known: str | None) -> requests.Response:
     headers = {"Accept-Encoding": "identity"}  # or Content-Length would be that of a compressed body
     if part.size and part.note.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.note.validator}
+    elif known:
+        headers |= {"If-None-Match" if known.startswith('"') else "If-Modified-Since": known}
     timeout = (settings.connect_timeout, settings.read_timeout)
     return requests.get(url, headers=headers, timeout=timeout, stream=True)
+
+
+def _vouches(response: requests.Response, known: str) -> bool:
+    """Whether a 304 says that every byte is still that of `known` (RFC 9110, 13.1.2 and 13.1.3).
+
+    If-None-Match compares weakly, so a server that has weakened the ETag since then vouches for nothing.
+    """
+    return not known.startswith('"') or response.headers.get("ETag", known) == known
 
 
 def _check_status(response: requests.Response, part: Part) -> None:

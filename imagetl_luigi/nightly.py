@@ -1,0 +1,165 @@
+"""NightlyGif: the animation of one night, for cron and for Luigi's RangeDaily."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import luigi
+
+from imagetl_luigi import nights, storage
+from imagetl_luigi.errors import ManifestError, ParameterError
+from imagetl_luigi.logs import logger
+from imagetl_luigi.manifest import Manifest, read_manifest
+from imagetl_luigi.parameters import PathParameter, TodayParameter, UrlParameter
+from imagetl_luigi.prefetch import REQUESTS
+from imagetl_luigi.source import default_workspace, public_url, read_record, record_path
+from imagetl_luigi.stage import SettledTask
+from imagetl_luigi.targets import DataFileTarget, GifTarget
+from imagetl_luigi.tasks import CombineGif, Split
+from imagetl_luigi.workspace import Workspace
+
+
+class NightlyGif(SettledTask):
+    """Make the animation of one night in a workspace of its own. A source that has not changed is not fetched again."""
+
+    date = TodayParameter(description="the night, as 2026-11-24; default: today")
+    url = UrlParameter(
+        description="what to fetch: http://…, https://…, s3://…, file:///… or a path. "
+        "{date} in it is the night's date, {date:%Y%m%d} the date in another form"
+    )
+    root = PathParameter(
+        default="",
+        description="place of the nights, each in a folder named by its date: a folder, or a URL such as "
+        "s3://bucket/prefix; default: data/NAME-HASH, derived from the URL",
+    )
+    delimiter = Split.delimiter
+    gif = PathParameter(default="clip.gif", description="the animation: a name in the workspace of the night")
+    delay = CombineGif.delay
+    loop = CombineGif.loop
+
+    retry_count = 1  # the download has its own retries, and the stages theirs
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # Luigi only reads it
+        """Older nights first, with all they need: the next one may have the same bytes."""
+        date: datetime.date = self.date
+        return datetime.date.max.toordinal() - date.toordinal()
+
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """The date first: RangeDaily takes the first one for what it counts."""
+        return sorted(super().get_params(), key=lambda named: named[0] != "date")
+
+    @classmethod
+    def bulk_complete(cls, parameter_tuples: Iterable[datetime.date]) -> list[datetime.date]:
+        """Those of the dates whose nights are complete; one listing tells which can be, and no task is made for each.
+
+        In a store, several are looked at at a time.
+        """
+        dates = list(parameter_tuples)
+        if not dates:
+            return []
+        any_night = cls(date=dates[0])
+        there = set(nights.listed(any_night.place()))
+        some = [date for date in dates if date in there]
+        with ThreadPoolExecutor(REQUESTS if storage.is_remote(any_night.place()) else 1) as pool:
+            complete = pool.map(lambda date: any_night.target(date).exists(), some)
+            return [date for date, done in zip(some, complete, strict=True) if done]
+
+    def check(self) -> None:
+        """Refuse an animation outside of the night's workspace, too: the next night would overwrite it."""
+        super().check()
+        if os.path.isabs(self.gif) or storage.is_remote(self.gif):
+            raise ParameterError(f"gif = {self.gif!r} is not possible. Allowed: a name in the workspace of each night")
+        self.animation()
+
+    def place(self) -> str:
+        """Where the nights lie."""
+        return self.root or default_workspace(self.url)
+
+    def paths(self, date: datetime.date) -> Workspace:
+        """Where the files of a night lie."""
+        return Workspace.of(nights.url_of(self.url, date), nights.workspace(self.place(), date), gif=self.gif)
+
+    def target(self, date: datetime.date) -> GifTarget:
+        """The animation of a night, as CombineGif sees it."""
+        url = nights.url_of(self.url, date)
+        return GifTarget(self.paths(date), url, delimiter=self.delimiter, delay=self.delay, loop=self.loop)
+
+    def output(self) -> GifTarget:
+        """The animation."""
+        return self.target(self.date)
+
+    def animation(self) -> CombineGif:
+        """The task that makes it."""
+        place = nights.workspace(self.place(), self.date)
+        task: CombineGif = self.clone(CombineGif, url=nights.url_of(self.url, self.date), workspace=place)
+        return task
+
+    def yields(self) -> list[luigi.Task]:
+        """What run() may leave to Luigi."""
+        return [self.animation()]
+
+    def run(self) -> Iterator[luigi.Task]:
+        """Fetch the source unless it has not changed; have the frames combined, or take over an earlier night.
+
+        Raises:
+            DownloadError: it cannot be fetched.
+        """
+        if self.complete():  # Luigi begins anew when what was yielded is done
+            return
+        same = self._named() or self._unchanged()
+        if same is None:
+            yield self.animation()
+            return
+        yield self.clone(date=same)
+        self._take_over(same)
+
+    def _named(self) -> datetime.date | None:
+        """The night that this one was completed from; its animation may be asked for in another way by now."""
+        manifest = read_manifest(self.paths(self.date).manifest)
+        date = nights.parse(manifest.same_as) if manifest else None
+        if manifest is None or date is None or date >= self.date or storage.exists(self.paths(self.date).data_file):
+            return None
+        original = read_manifest(self.paths(date).manifest)
+        return date if original and original.source.sha256 == manifest.source.sha256 else None
+
+    def _unchanged(self) -> datetime.date | None:
+        """Fetch the source; return the last night that is complete if it had the same bytes."""
+        paths = self.paths(self.date)
+        data_file = DataFileTarget(paths, nights.url_of(self.url, self.date))
+        last = self._last()
+        source = last[1].source if last else None
+        known = source.validator if source and source.url == public_url(data_file.url) else None
+        with self.hold(paths.root):
+            self.fetch(data_file, known)
+            same = data_file.digest()
+        return last[0] if last and source and same in (None, source.sha256) else None
+
+    def _last(self) -> tuple[datetime.date, Manifest] | None:
+        """The last night before this one that is complete and says what it was made from."""
+        for date in reversed(nights.listed(self.place())):
+            manifest = read_manifest(self.paths(date).manifest) if date < self.date else None
+            if manifest and self.target(date).exists():
+                return date, manifest
+        return None
+
+    def _take_over(self, same: datetime.date) -> None:
+        """Complete this night from one that is complete. The data file, if it was fetched, is the other's once more."""
+        night, earlier = self.paths(self.date), self.paths(same)
+        manifest = read_manifest(earlier.manifest)
+        if manifest is None:
+            raise ManifestError(f"{earlier.manifest} went away while it was used; run again")
+        url = nights.url_of(self.url, self.date)
+        record = read_record(night.data_file) if storage.exists(night.data_file) else None
+        source = record[0] if record else replace(manifest.source, url=public_url(url))
+        with self.hold(night.root):
+            nights.take_over(earlier, manifest, night, source, self.output().recipe(manifest))
+            storage.remove(night.data_file)
+            storage.remove(record_path(night.data_file))
+        logger.info("NightlyGif: %s has the bytes of %s, whose animation it takes", night.root, same)

@@ -1,0 +1,66 @@
+"""One workspace a night, below one root, named by its date.
+
+nights/2026-11-23/    image-data.img, manifest.json, frames/, clip.gif
+nights/2026-11-24/    manifest.json, clip.gif: the source had not changed, and the manifest says so
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+
+from imagetl_luigi import gif, storage
+from imagetl_luigi.gif import Recipe
+from imagetl_luigi.manifest import Manifest, copy_manifest
+from imagetl_luigi.source import Source
+from imagetl_luigi.workspace import Workspace
+
+_PLACE = re.compile(r"\{date(?::([^{}]*))?\}")
+
+
+def url_of(url: str, date: datetime.date) -> str:
+    """The URL of a night: `{date}` in it is the date, `{date:FORMAT}` the date as strftime(3) writes it.
+
+    >>> url_of("https://example.org/{date:%Y/%m}/{date}.img", datetime.date(2026, 11, 24))
+    'https://example.org/2026/11/2026-11-24.img'
+    """
+    return _PLACE.sub(lambda place: date.strftime(place[1] or "%Y-%m-%d"), url)
+
+
+def parse(name: str | None) -> datetime.date | None:
+    """The night that a folder's name means, or None for another folder."""
+    if name is None or not re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):
+        return None
+    try:
+        return datetime.date.fromisoformat(name)
+    except ValueError:
+        return None
+
+
+def listed(root: str) -> list[datetime.date]:
+    """The nights of which there is a workspace, oldest first; one listing."""
+    return sorted(filter(None, map(parse, storage.folders(root))))
+
+
+def workspace(root: str, date: datetime.date) -> str:
+    """The workspace of a night."""
+    return os.path.join(root, date.isoformat())
+
+
+def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, source: Source, recipe: Recipe) -> None:
+    """Complete a night with the animation of an earlier one, whose source had the very same bytes.
+
+    Args:
+        manifest: of the earlier night.
+        source: of the night to be completed.
+        recipe: that its animation must bear; it differs in no more than the URL.
+    """
+    name = manifest.same_as or os.path.basename(earlier.root)
+    copy_manifest(manifest, night.manifest, source=source, same_as=name)
+    if gif.find_recipe(earlier.gif) == recipe:
+        storage.copy(earlier.gif, night.gif)
+        return
+    with contextlib.closing(storage.open_read(earlier.gif)) as original, storage.atomic_write(night.gif) as file:
+        gif.relabel(original, file, recipe)

@@ -1,0 +1,58 @@
+"""CombineGifs: many streams in one run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import luigi
+
+from imagetl_luigi import storage
+from imagetl_luigi.catalog import Stream, read_catalog
+from imagetl_luigi.errors import ParameterError, StorageError
+from imagetl_luigi.nightly import NightlyGif
+from imagetl_luigi.parameters import OptionalDayParameter, PathParameter
+from imagetl_luigi.stage import SettledTask
+from imagetl_luigi.tasks import CombineGif
+
+
+class CombineGifs(SettledTask, luigi.WrapperTask):
+    """Combine the frames of many streams, each in a folder of its own; one that fails does not stop the others."""
+
+    catalog = PathParameter(description="TOML file with a [[stream]] table for each: name, url, delay …; see README")
+    root = PathParameter(
+        default="data",
+        description="place of the streams, each in a folder of its name: a folder, or a URL such as "
+        "s3://bucket/prefix; default: data",
+    )
+    date = OptionalDayParameter(
+        default=None,
+        description="the night, as 2026-11-24: each stream is then one of NightlyGif, in a folder of this name; "
+        "default: none, each stream is one of CombineGif",
+    )
+
+    def check(self) -> None:
+        """Refuse a catalog with any stream that cannot be."""
+        super().check()
+        try:
+            self._streams = [self._task(stream) for stream in read_catalog(self.catalog)]
+        except StorageError as error:
+            raise ParameterError(f"catalog = {self.catalog!r}: {error}") from error
+
+    def requires(self) -> list[luigi.Task]:
+        """The animation of each stream."""
+        return self._streams
+
+    def _task(self, stream: Stream) -> luigi.Task:
+        place = os.path.join(self.root, stream.name)
+        parameters: dict[str, Any] = stream.parameters
+        try:
+            if self.date is not None:
+                return NightlyGif(date=self.date, root=place, **parameters)
+            own = parameters.get("gif", "")
+            if os.path.isabs(own) or storage.is_remote(own):
+                raise ParameterError(f"gif = {own!r} is not possible. Allowed: a name in the stream's folder")
+            make: type[luigi.Task] = CombineGif
+            return make(workspace=place, **parameters)
+        except ParameterError as error:
+            raise ParameterError(f"{self.catalog}: stream {stream.name!r}: {error}") from error
