@@ -24,6 +24,7 @@ LUIGI = {
     "parameters",
     "targets",
     "progress",
+    "run_end",
     "dask_worker",
     "dask_chunk",
 }
@@ -76,7 +77,7 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "progress"]
+    "module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "progress", "run_end"]
 )
 def test_the_dask_worker_knows_nothing_of_the_workflow(module: str) -> None:
     assert not imports(module) & WORKFLOW
