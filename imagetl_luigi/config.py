@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.parameters import NumberParameter, WholeNumberParameter
@@ -127,10 +128,22 @@ class limits(luigi.Config):
 SECTIONS = (download, dask, limits)
 
 
+_checked: CmdlineParser | None = None
+"""The command whose settings are known to be right; they do not change under way."""
+
+
 def check() -> None:
-    """Refuse settings that cannot be right. Raises ParameterError."""
+    """Refuse settings that cannot be right. Raises ParameterError.
+
+    Once for each command, since a thousand tasks ask, and it takes 2 ms.
+    """
+    global _checked
+    command = CmdlineParser.get_instance()
+    if command is not None and command is _checked:
+        return
     for section in SECTIONS:
         section().settings()
+    _checked = command
 
 
 def carried() -> dict[str, dict[str, str]]:

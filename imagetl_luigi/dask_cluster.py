@@ -46,7 +46,7 @@ LONGEST = 4000
 WAITING = 16
 """Chunks that wait at a scheduler which is not ours; one that scales workers by the work that waits would not else."""
 
-_LOCAL = {
+LOCAL = {
     # At the first death already, a chunk is ours to try, see above: workers take a second to start.
     "distributed.scheduler.allowed-failures": 0,
 }
@@ -94,9 +94,9 @@ class ClusterBackend:
         return client
 
     def _start_cluster(self, stack: contextlib.ExitStack) -> distributed.LocalCluster:
-        stack.enter_context(dask.config.set(_LOCAL))
+        stack.enter_context(dask.config.set(LOCAL))
         try:
-            cluster: distributed.LocalCluster = stack.enter_context(_local_cluster(self._settings))
+            cluster: distributed.LocalCluster = stack.enter_context(local_cluster(self._settings))
         except Exception as error:  # of Dask, of the system, of the main script that the workers import
             raise DaskWorkerError(
                 f"no Dask cluster can be started here: {error}; "
@@ -246,7 +246,7 @@ class ClusterBackend:
         )
 
     def _find_dashboard(self) -> str | None:
-        if self._cluster is not None and find_spec("bokeh") is None:
+        if "://127.0.0.1:" in self.address and find_spec("bokeh") is None:
             return None  # Dask serves a page there that says so
         port = self._client.scheduler_info().get("services", {}).get("dashboard")
         return str(self._client.dashboard_link) if port else None
@@ -256,7 +256,8 @@ class ClusterBackend:
         self._stack.close()
 
 
-def _local_cluster(settings: DaskSettings) -> distributed.LocalCluster:
+def local_cluster(settings: DaskSettings) -> distributed.LocalCluster:
+    """The cluster of [dask] scheduler = cluster."""
     return distributed.LocalCluster(
         n_workers=settings.cluster_workers,
         threads_per_worker=settings.cluster_threads,

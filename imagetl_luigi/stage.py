@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import luigi
 
-from imagetl_luigi import config, logs, storage
+from imagetl_luigi import config, dask_shared, logs, run_end, storage
 from imagetl_luigi.dask_chunk import Failure
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
@@ -30,6 +31,13 @@ NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?r
 logs.install()
 
 
+def _end_cluster(_: run_end.Run) -> None:
+    dask_shared.close()
+
+
+run_end.call(_end_cluster)
+
+
 class SettledTask(ImagetlTask):
     """A task that refuses parameters and settings which cannot be right, and takes its settings along."""
 
@@ -49,6 +57,8 @@ class SettledTask(ImagetlTask):
         """Refuse parameters and settings that cannot be right, before anything runs. Raises ParameterError."""
         refuse_empty_flags(self)
         config.check()
+        if config.dask().scheduler == "cluster":
+            dask_shared.prepare()
 
     def hold(self, root: str) -> contextlib.AbstractContextManager[None]:
         """Hold a workspace: two runs that change the same files would mix them."""
@@ -123,6 +133,8 @@ class ImagetlStage(SettledTask):
         """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
         if not total:
             return []
+        if settings.scheduler == "cluster":
+            settings = replace(settings, scheduler=dask_shared.address(settings))
         elsewhere = settings.scheduler != "threads"
         check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
         with DaskWorker(settings, report_to=self, check=check) as worker:

@@ -41,6 +41,13 @@ class File:
         names = [self.headers[name] for name in ("ETag", "Last-Modified") if name in self.headers]
         return [name for name in names if not name.startswith("W/")]
 
+    def is_known(self, asked: Message) -> bool:
+        """Whether the one who asks has this version already (RFC 9110, 13.1.2 and 13.1.3)."""
+        etag, since = asked.get("If-None-Match"), asked.get("If-Modified-Since")
+        if etag is not None:
+            return etag.removeprefix("W/") == self.headers.get("ETag", "").removeprefix("W/")
+        return since is not None and since == self.headers.get("Last-Modified")
+
 
 @dataclass
 class Request:
@@ -247,6 +254,8 @@ class Server:
         response = Response(self, request, self._files.get(path) or File(b"", {}))
         if path not in self._files:
             status(HTTPStatus.NOT_FOUND)(response)
+        elif response.file.is_known(request.headers):
+            response.give(HTTPStatus.NOT_MODIFIED, b"", response.file.headers)
         elif request.headers.get("If-Range") in (None, *response.file.validators):
             ignore_if_range(response)
         for fault in self._once.popleft() if self._once else self._always:

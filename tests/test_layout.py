@@ -28,7 +28,7 @@ LUIGI = {
     "dask_worker",
     "dask_chunk",
 }
-DASK = {"dask_threads", "dask_cluster", "dask_connect"}
+DASK = {"dask_threads", "dask_cluster", "dask_connect", "dask_shared"}
 WORKFLOW = {
     "tasks",
     "stage",
