@@ -33,6 +33,7 @@ setup(
         "dashboard": ["bokeh>=3.9.2"],
         "s3": ["s3fs>=2026.9.0"],
         "gcs": ["gcsfs>=2026.10.1"],
+        "viz": ["graphviz>=0.21"],
         "test": [
             "pytest>=9.2.0",
             "pytest-xdist>=3.8.0",
@@ -45,6 +46,7 @@ setup(
             "gcsfs>=2026.10.1",
             "gcp-storage-emulator>=2026.7.19",
             "trustme>=1.2.1",
+            "graphviz>=0.21",
         ],
         "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030"],
     },

@@ -9,7 +9,8 @@
     ├── SplitError             the stream is not a sequence of whole frames
     ├── ManifestError          manifest.json is not what Split wrote
     ├── FrameError             a frame that cannot be written, read or decoded
-    └── DaskWorkerError        Dask cannot run the tasks at all
+    ├── DaskWorkerError        Dask cannot run the tasks at all
+    └── DrawingError           Graphviz cannot draw the tasks
 
 Each message names the value, what is allowed or expected, and what to do.
 They are meant for the person at the terminal, who is shown the message and no traceback.
@@ -64,3 +65,7 @@ class FrameError(ImagetlError, ValueError):
 
 class DaskWorkerError(ImagetlError, RuntimeError):
     """Dask cannot run the tasks at all: no scheduler, no worker, a lost connection."""
+
+
+class DrawingError(ImagetlError):
+    """There is no picture of the tasks: Graphviz is missing or fails."""

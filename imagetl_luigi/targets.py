@@ -106,6 +106,14 @@ class FramesTarget(luigi.Target):
             return False
         return next(self.missing(manifest), None) is None
 
+    def counts(self) -> tuple[int | None, int]:
+        """How many frames there should be, None as long as nobody knows, and how many are there."""
+        manifest = self._manifest.read()
+        if manifest is None:
+            return None, 0
+        missing = sum(1 for _ in self.missing(manifest)) if self.marked(manifest) else manifest.count
+        return manifest.count, manifest.count - missing
+
     def missing(self, manifest: Manifest) -> Iterator[Frame]:
         """Yield the frames that are not there, or not of the right size or, if asked for, content."""
         sizes = storage.sizes(self.folder)

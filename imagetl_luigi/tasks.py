@@ -36,6 +36,7 @@ from imagetl_luigi.source import describe
 from imagetl_luigi.split import split_stream
 from imagetl_luigi.stage import ImagetlStage
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
+from imagetl_luigi.task_graph import Mapped
 from imagetl_luigi.transfer import check_size
 from imagetl_luigi.workspace import Workspace
 
@@ -134,6 +135,10 @@ class WriteFrames(ImagetlStage):
                 f"{self.paths().data_file} has changed; remove it and run again"
             )
 
+    def mapped(self) -> Mapped:
+        """Its WriteFrame tasks, one for each frame of the manifest."""
+        return Mapped(WriteFrame.get_task_family(), *self.output().counts())
+
     def _write(self, manifest: Manifest, target: FramesTarget) -> list[Failure]:
         fresh = target.mark(manifest)
         missing = None if fresh else list(target.missing(manifest))
@@ -202,6 +207,15 @@ class CombineGif(ImagetlStage):
             for count in self._combine(manifest, out):
                 report(count, manifest.count)
         logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
+
+    def mapped(self) -> Mapped | None:
+        """Its ConvertFrame tasks, one for each content that is no GIF; None if there are none, or nobody knows yet."""
+        manifest = self._manifest_target().read()
+        if manifest is None or set(manifest.formats) <= {"gif", "unknown"}:
+            return None
+        wanted = {f"{frame.sha256}.gif" for frame in manifest.frames() if frame.format not in ("gif", "unknown")}
+        there = storage.sizes(self.paths().converted_folder)
+        return Mapped(ConvertFrame.get_task_family(), len(wanted), len(wanted & there.keys()))
 
     def _combine(self, manifest: Manifest, out: BinaryIO) -> Iterator[int]:
         with contextlib.closing(read_gifs(manifest, self.paths())) as gifs:
