@@ -26,6 +26,9 @@ PENDING = ("#fdeec9", "#8a5300")
 LONGEST = 44
 """Letters of a path or value in a picture; longer ones lose their middle, and are whole where one points at them."""
 
+MOST_OUTPUTS = 3
+"""Paths of a task that are shown; of more, their number is."""
+
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
@@ -74,7 +77,7 @@ def text_tree(nodes: list[Node]) -> str:
             lines.append(f"{line}, see above")
             continue
         shown.add(number)
-        lines.append("  ".join([line, *map(printable, node.outputs)]))
+        lines.append("  ".join([line, *_outputs(node)]))
         bar = "│   " if node.needs else "    "
         lines += [printable(f"{indent}{bar}{name} = {value}") for name, value in node.parameters.items()]
         # What its own run() has done comes first, as it has little or nothing below it.
@@ -85,6 +88,12 @@ def text_tree(nodes: list[Node]) -> str:
                 (other, indent + branch, indent + below, f", {why.value}" if why is not Need.REQUIRED else "")
             )
     return "\n".join(lines) + "\n"
+
+
+def _outputs(node: Node) -> list[str]:
+    paths = [printable(path) for path in node.outputs[:MOST_OUTPUTS]]
+    more = len(node.outputs) - len(paths)
+    return [*paths, f"and {more:,} more"] if more else paths
 
 
 def svg(nodes: list[Node]) -> bytes:
@@ -118,7 +127,7 @@ def _diagram(nodes: list[Node]) -> graphviz.Digraph:
     for number, node in enumerate(nodes):
         fill, line = COMPLETE if node.done else PENDING
         rows = [f'<FONT COLOR="{INK}"><B>{_text(title(node))}</B></FONT>', _small(state(node), line)]
-        rows += map(_small, node.outputs)
+        rows += map(_small, _outputs(node))
         stack = {"class": "stack"} if node.stacked else {}
         diagram.node(f"n{number}", _table(rows), fillcolor=fill, color=line, penwidth="1.5", **stack)
         with diagram.subgraph(graph_attr={"rank": "same"}) as beside:
@@ -159,7 +168,7 @@ def _text(text: str) -> str:
     shown = printable(text)
     if len(shown) > LONGEST:
         shown = f"{shown[: LONGEST // 2]}…{shown[-(LONGEST // 2 - 1) :]}"
-    return html.escape(shown)
+    return html.escape(shown).replace("\\", "\\\\")  # Graphviz would put names in the place of \N, \G and others
 
 
 def _finished(drawn: str, nodes: list[Node]) -> bytes:

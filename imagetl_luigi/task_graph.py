@@ -11,7 +11,7 @@ Both look at what is there and do nothing. Nothing is run here either; whether a
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -111,9 +111,9 @@ def task_graph(root: luigi.Task) -> list[Node]:
 def _reached(root: luigi.Task) -> dict[luigi.Task, dict[luigi.Task, Need]]:
     """What each task needs; yielded tasks that are required as well are required."""
     needs: dict[luigi.Task, dict[luigi.Task, Need]] = {}
-    waiting = [root]
+    waiting = deque([root])
     while waiting:
-        task = waiting.pop()
+        task = waiting.popleft()
         if task not in needs:
             yielded = _asked(task, "yields") or []
             needs[task] = dict.fromkeys(yielded, Need.YIELDED) | dict.fromkeys(flatten(task.requires()), Need.REQUIRED)

@@ -27,6 +27,9 @@ LUIGI = {
     "run_end",
     "dask_worker",
     "dask_chunk",
+    "task_graph",
+    "drawing",
+    "draw_workflow",
 }
 DASK = {"dask_threads", "dask_cluster", "dask_connect", "dask_shared"}
 WORKFLOW = {
@@ -77,14 +80,19 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "progress", "run_end"]
+    "module",
+    [
+        *("dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "dask_shared", "progress", "run_end"),
+        *("task_graph", "drawing"),
+    ],
 )
-def test_the_dask_worker_knows_nothing_of_the_workflow(module: str) -> None:
+def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) -> None:
     assert not imports(module) & WORKFLOW
 
 
 @pytest.mark.parametrize(
-    ("library", "module"), [("fsspec", "remote"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still")]
+    ("library", "module"),
+    [("fsspec", "remote"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still"), ("graphviz", "drawing")],
 )
 def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:
     assert {name for name in MODULES if library in libraries(name)} == {module}
