@@ -210,7 +210,7 @@ class CombineGif(ImagetlStage):
 
     def mapped(self) -> Mapped | None:
         """Its ConvertFrame tasks, one for each content that is no GIF; None if there are none, or nobody knows yet."""
-        manifest = self._manifest_target().read()
+        manifest = self.output().manifest.read()
         if manifest is None or set(manifest.formats) <= {"gif", "unknown"}:
             return None
         wanted = {f"{frame.sha256}.gif" for frame in manifest.frames() if frame.format not in ("gif", "unknown")}

@@ -21,7 +21,13 @@ TASKS = {name: task for name, task in vars(imagetl_luigi).items() if name in ima
 TASKS = {name: task for name, task in TASKS.items() if isinstance(task, type) and issubclass(task, luigi.Task)}
 GIVEN = {"url": "a.img", "workspace": "w"}
 """What is given to the tasks that have such a parameter."""
-REQUIRED = {"data_file": "w/image-data.img", "offset": "0", "length": str(len(FRAME)), "path": "w/frames/frame_00.gif"}
+REQUIRED = GIVEN | {
+    "catalog": "streams.toml",
+    "data_file": "w/image-data.img",
+    "offset": "0",
+    "length": str(len(FRAME)),
+    "path": "w/frames/frame_00.gif",
+}
 """Values of the parameters that have no default."""
 
 
@@ -69,6 +75,7 @@ def test_every_task_has_a_tree(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("streams.toml").write_text('[[stream]]\nname = "a"\nurl = "a.img"')
     monkeypatch.setattr(sys, "argv", ["luigi-deps-tree", *arguments(name)])
     deps_tree.main()
     assert lines(capsys.readouterr().out)[0] == (0, name, "PENDING")

@@ -82,7 +82,16 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "dask_shared", "progress", "run_end"),
+        *(
+            "dask_worker",
+            "dask_chunk",
+            "dask_threads",
+            "dask_cluster",
+            "dask_connect",
+            "dask_shared",
+            "progress",
+            "run_end",
+        ),
         *("task_graph", "drawing"),
     ],
 )
