@@ -24,7 +24,7 @@ from imagetl_luigi.errors import DaskWorkerError
 from imagetl_luigi.settings import DaskSettings
 
 PATIENCE = 10.0
-"""Seconds that a cluster may be without workers before all are started anew, and that its end is waited for."""
+"""Seconds that the end of a cluster is waited for."""
 
 
 _MAIN = f"import {__name__} as shared; shared.main()"
@@ -134,11 +134,12 @@ def serve(path: str, saying: int, settings: DaskSettings) -> None:
             deserted = 0.0
             while not select.select([sys.stdin], [], [], 1)[0]:
                 deserted = 0.0 if cluster.scheduler.workers else deserted + 1
-                if deserted > PATIENCE:
+                if deserted > settings.wait_for_workers / 3:
                     # Dask restarts its workers, but for one that dies between its first task and its report to be ready
                     deserted = 0.0
                     cluster.scale(0)
                     cluster.scale(settings.cluster_workers)
+    shutil.rmtree(os.path.dirname(path), ignore_errors=True)  # whoever made it may have been killed
 
 
 def main() -> None:

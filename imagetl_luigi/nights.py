@@ -29,9 +29,9 @@ def url_of(url: str, date: datetime.date) -> str:
     return _PLACE.sub(lambda place: date.strftime(place[1] or "%Y-%m-%d"), url)
 
 
-def parse(name: str | None) -> datetime.date | None:
-    """The night that a folder's name means, or None for another folder."""
-    if name is None or not re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):
+def parse(name: object) -> datetime.date | None:
+    """The night that the name of a folder means, or None for what is none, as a manifest may say anything."""
+    if not isinstance(name, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):
         return None
     try:
         return datetime.date.fromisoformat(name)
