@@ -87,7 +87,21 @@ def data_file(request: pytest.FixtureRequest, local: str, monkeypatch: pytest.Mo
     fsspec.filesystem("memory").store.clear()
 
 
-def get(url: str, data_file: str, *, limits: Limits | None = None, progress: Any = None, **chosen: float) -> Source:
+def get(url: str, data_file: str, **options: Any) -> Source:
+    source = get_unless(None, url, data_file, **options)
+    assert source
+    return source
+
+
+def get_unless(
+    known: str | None,
+    url: str,
+    data_file: str,
+    *,
+    limits: Limits | None = None,
+    progress: Any = None,
+    **chosen: float,
+) -> Source | None:
     quick: dict[str, Any] = {"retry_wait": 0.0, "connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 60.0}
     return fetch(
         url,
@@ -95,6 +109,7 @@ def get(url: str, data_file: str, *, limits: Limits | None = None, progress: Any
         settings=DownloadSettings(**quick | chosen),
         limits=limits or Limits(),
         progress=progress or (lambda *_: None),
+        known=known,
     )
 
 
@@ -118,6 +133,53 @@ def arrived(data_file: str) -> int:
     folder = os.path.dirname(data_file)
     names = [name for name in files(data_file) if re.fullmatch(r"[^.].*\.part(/\w+-\d+)?", name)]
     return sum(storage.size(f"{folder}/{name}") for name in names)
+
+
+# A version that is known
+
+
+@pytest.mark.parametrize("names", [{"etag": '"1"'}, {"last_modified": LONG_AGO}, {"etag": '"1"', "last_modified": "x"}])
+def test_a_version_that_is_known_is_not_sent_again_and_leaves_nothing(
+    server: Server, data_file: str, names: dict[str, str]
+) -> None:
+    url = server.put("/a.img", BODY, **names)
+    source = get(url, data_file)
+    assert source.validator == names.get("etag", LONG_AGO)
+    other = f"{os.path.dirname(data_file)}/other/b.img"
+    server.once(status(503))  # the question is as patient as the download
+    assert get_unless(source.validator, url, other) is None
+    assert [request.sent for request in server.requests] == [len(BODY), 2, 0]
+    assert files(other) == []
+    server.put("/a.img", BODY[::-1], etag='"2"')
+    changed = get_unless(source.validator, url, other)
+    assert changed
+    assert read(other) == BODY[::-1]
+
+
+@pytest.mark.parametrize("names", [{}, {"etag": 'W/"1"'}, {"last_modified": LONG_AGO, "Date": LONG_AGO}])
+def test_what_is_no_strong_validator_makes_no_version_known(
+    server: Server, data_file: str, names: dict[str, str]
+) -> None:
+    assert get(server.put("/a.img", BODY, **names), data_file).validator is None
+
+
+def test_a_304_about_an_etag_that_became_weak_is_not_believed(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='W/"1"')
+    source = get_unless('"1"', url, data_file)
+    assert source
+    assert read(data_file) == BODY
+    assert asked(server, "If-None-Match") == ['"1"', None]
+
+
+def test_what_was_begun_is_of_another_version_and_gone_on_with(server: Server, data_file: str) -> None:
+    url = server.put("/a.img", BODY, etag='"2"')
+    server.always(cut(4_000))
+    with pytest.raises(DownloadError):
+        get_unless('"1"', url, data_file, retries=0)
+    server.always()
+    assert get_unless('"1"', url, data_file)
+    assert read(data_file) == BODY
+    assert asked(server, "If-None-Match") == ['"1"', None]
 
 
 # The whole file

@@ -26,7 +26,7 @@ from PIL import Image, ImageSequence
 
 from imagetl_luigi.errors import FrameError, ParameterError
 from imagetl_luigi.formats import parse_gif
-from imagetl_luigi.gif import LONGEST_HEAD, Recipe, check_timing, combine, read_recipe
+from imagetl_luigi.gif import LONGEST_HEAD, Recipe, check_timing, combine, find_recipe, read_recipe, relabel
 from imagetl_luigi.settings import Limits
 from imagetl_luigi.split import split_stream
 
@@ -553,3 +553,36 @@ def test_a_recipe_behind_foreign_blocks_is_found() -> None:
 def test_a_recipe_that_breaks_off_is_none() -> None:
     head = HEAD + _comment(RECIPE.to_comment())
     assert [read_recipe(head[:length]) for length in range(len(head) - 1)] == [None] * (len(head) - 1)
+
+
+# Another label
+
+
+@pytest.mark.parametrize("loop", [0, 1])
+@pytest.mark.parametrize("opaque", [False, True])
+def test_with_another_recipe_only_the_comment_is_another(tmp_path: Path, loop: int, opaque: bool) -> None:
+    clip = combined([gif((4, 4), seed=seed) for seed in range(3)], (4, 4), opaque, replace(RECIPE, loop=loop))
+    other = replace(RECIPE, loop=loop, source="f" * 16, delimiter="x" * 700)
+    out = io.BytesIO()
+    relabel(io.BytesIO(clip), out, other)
+    assert read_recipe(out.getvalue()) == other
+    back = io.BytesIO()
+    relabel(io.BytesIO(out.getvalue()), back, replace(RECIPE, loop=loop))
+    assert back.getvalue() == clip
+
+
+def test_what_is_no_animation_of_ours_gets_no_label() -> None:
+    out = io.BytesIO()
+    with pytest.raises(FrameError, match="no animation of ours"):
+        relabel(io.BytesIO(gif()), out, RECIPE)
+    assert out.getvalue() == b""
+
+
+@pytest.mark.parametrize("length", [4, 20_000])
+def test_a_recipe_is_found_in_a_file_however_long_it_is(tmp_path: Path, length: int) -> None:
+    recipe = replace(RECIPE, delimiter="x" * length)
+    path = tmp_path / "clip.gif"
+    path.write_bytes(combined([gif((4, 4))], (4, 4), True, recipe))
+    assert find_recipe(str(path)) == recipe
+    path.write_bytes(gif())
+    assert find_recipe(str(path)) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imagetl_luigi.errors import ManifestError, SplitError
 from imagetl_luigi.formats import EXTENSIONS
-from imagetl_luigi.manifest import Manifest, frame_name, read_manifest, write_manifest
+from imagetl_luigi.manifest import Manifest, copy_manifest, frame_name, read_manifest, write_manifest
 from imagetl_luigi.source import Source
 from imagetl_luigi.split import Span
 
@@ -54,6 +54,27 @@ def test_what_is_written_is_read_again(path: Path, spans: list[Span], delimiter:
     found = list(manifest.frames())
     assert [(*frame[2:7], frame.sha256) for frame in found] == [(*span[:5], span.sha256) for span in spans]
     assert [frame.index for frame in found] == list(range(len(spans)))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_copy_has_the_same_frames_another_source_and_says_whose_they_are(path: Path, count: int) -> None:
+    manifest = write(path, [span(index) for index in range(count)])
+    source = replace(SOURCE, url="https://example.org/b.img", fetched_at="2026-11-24T00:00:00+00:00")
+    there = path.with_name("copy.json")
+    copy_manifest(manifest, str(there), source=source, same_as="2026-11-23")
+    copied = read_manifest(str(there))
+    assert copied
+    assert copied == replace(manifest, path=str(there), source=source, same_as="2026-11-23")
+    assert list(copied.frames()) == list(manifest.frames())
+    json.loads(there.read_bytes())
+
+
+def test_a_manifest_that_was_replaced_is_not_copied(path: Path) -> None:
+    manifest = write(path, [span(0)])
+    write(path, [span(1)])
+    with pytest.raises(ManifestError, match="was replaced by another run"):
+        copy_manifest(manifest, str(path.with_name("copy.json")), source=SOURCE, same_as="2026-11-23")
+    assert not path.with_name("copy.json").exists()
 
 
 def test_the_file_is_json_with_a_line_for_each_frame(path: Path) -> None:

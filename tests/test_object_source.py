@@ -108,6 +108,17 @@ def test_an_object_is_copied_whole_with_its_record(url: str, data_file: str) -> 
     assert steps[-1] == (len(BODY), len(BODY))
 
 
+def test_an_object_that_is_known_is_not_read(url: str, data_file: str) -> None:
+    source = get(url, data_file)
+    other = f"{data_file.rpartition('/')[0]}/other/b.img"
+    quick = {"settings": DownloadSettings(), "limits": Limits(), "progress": lambda *_: None}
+    assert fetch(url, other, known=source.validator, **quick) is None
+    assert left(other) == []
+    storage.write_bytes(url, BODY[::-1])
+    assert fetch(url, other, known=source.validator, **quick)
+    assert storage.read_bytes(other) == BODY[::-1]
+
+
 def test_an_interrupted_copy_is_gone_on_with(in_s3: str, local: str) -> None:
     storage.write_bytes(in_s3, BODY)
     with pytest.raises(KeyboardInterrupt):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetl_luigi import CombineGif, Split
+from imagetl_luigi import CombineGif, NightlyGif, Split
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.parameters import DelimiterParameter, to_bytes
 
@@ -74,3 +76,21 @@ def test_luigi_sees_no_secret_of_a_url() -> None:
 @pytest.mark.parametrize("url", ["cam.img", "/a/cam.img", "file:///a/cam.img", "s3://bucket/cam.img"])
 def test_a_url_without_secrets_is_shown_as_it_was_given(url: str) -> None:
     assert CombineGif(url=url).to_str_params()["url"] == url
+
+
+@given(st.dates(min_value=datetime.date(1000, 1, 1)))
+def test_a_day_has_one_spelling(day: datetime.date) -> None:
+    parameter = NightlyGif.date
+    assert parameter.parse(parameter.serialize(day)) == day
+
+
+@pytest.mark.parametrize("text", ["", "today", "24.11.2026", "2026-02-30", "2026-11", "2026-11-24T00"])
+def test_what_is_no_day_is_refused(text: str) -> None:
+    with pytest.raises(ParameterError, match=r"date = .* is no date\. Allowed: year-month-day, as 2026-11-24"):
+        NightlyGif.date.parse(text)
+
+
+def test_a_night_is_today_unless_it_is_said_otherwise() -> None:
+    before = datetime.date.today()
+    assert before <= NightlyGif(url="a").date <= datetime.date.today()
+    assert NightlyGif(url="a", date=datetime.date(2020, 1, 2)).date == datetime.date(2020, 1, 2)

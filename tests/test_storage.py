@@ -5,7 +5,10 @@ FTP and memory stand for all file systems of fsspec that are none of objects: th
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import random
 import threading
 import tracemalloc
 import uuid
@@ -340,6 +343,60 @@ def test_the_fingerprint_changes_with_bytes_of_the_same_number(kind: str, reques
     assert storage.fingerprint(path) != first
 
 
+# Copying and listing
+
+
+@pytest.mark.parametrize("size", [0, 5, 6 * MiB])
+def test_a_copy_is_whole_replaces_what_was_there_and_is_a_file_of_its_own(place: str, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    source, copy = f"{place}/here/file", f"{place}/there/and there/copy"
+    storage.write_bytes(source, data)
+    storage.copy(source, copy)
+    assert storage.read_bytes(copy) == data
+    storage.write_bytes(source, b"new")
+    assert storage.read_bytes(copy) == data
+    storage.copy(source, copy)
+    storage.copy(source, copy)
+    assert storage.read_bytes(copy) == b"new"
+    storage.remove(source)
+    assert storage.read_bytes(copy) == b"new"
+    assert storage.sizes(f"{place}/there/and there").keys() == {"copy"}
+
+
+def test_a_copy_of_what_is_not_there_is_an_error_and_leaves_nothing(place: str) -> None:
+    with pytest.raises(StorageError):
+        storage.copy(f"{place}/none", f"{place}/copy")
+    assert storage.stat(f"{place}/copy") is None
+
+
+def test_on_this_machine_a_copy_takes_no_space(local: str) -> None:
+    storage.write_bytes(f"{local}/a", b"x")
+    storage.copy(f"{local}/a", f"{local}/b")
+    assert os.path.samefile(f"{local}/a", f"{local}/b")
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EMLINK, errno.EXDEV])
+def test_where_there_are_no_links_the_bytes_are_copied(
+    local: str, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(reason, "no links here")
+
+    storage.write_bytes(f"{local}/a", b"data")
+    monkeypatch.setattr(os, "link", refuse)
+    storage.copy(f"{local}/a", f"{local}/b")
+    assert storage.read_bytes(f"{local}/b") == b"data"
+    assert not os.path.samefile(f"{local}/a", f"{local}/b")
+
+
+def test_folders_are_listed_by_name_and_files_are_none_of_them(place: str) -> None:
+    for name in ("2026-11-23/clip.gif", "2026-11-24/frames/frame_00.gif", "file"):
+        storage.write_bytes(f"{place}/{name}", b"x")
+    assert storage.folders(place) == {"2026-11-23", "2026-11-24"}
+    assert storage.folders(f"{place}/2026-11-23") == set()
+    assert storage.folders(f"{place}/none") == set()
+
+
 # Removing
 
 
@@ -404,6 +461,7 @@ def test_each_verb_costs_one_request(s3: str) -> None:
         ("GET", lambda: storage.read_if_there(path)),
         ("GET", lambda: storage.read_range(path, 2, 3)),
         ("GET", lambda: storage.sizes(f"{s3}/folder")),
+        ("GET", lambda: storage.folders(s3)),
         ("GET", lambda: list(storage.read_ahead([Piece(path, 0, 2), Piece(path, 4, 2), Piece(path, 6, 1)]))),
         ("DELETE", lambda: storage.remove(path)),
     ]
