@@ -25,6 +25,7 @@ from imagetl_luigi.store import Piece, Stat, View
 
 _HOST = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:64]
 _TEMPORARY = re.compile(r"\.imagetl-(\w+)-(\d+)-\d+\.tmp")
+_LOCK = ".lock"
 _serial = itertools.count()
 
 _NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS}
@@ -209,31 +210,45 @@ def remove_all(paths: Iterable[str]) -> None:
         remove(path)
 
 
+def remove_folder(folder: str) -> None:
+    """Remove the folder if nothing is in it but the file that `locked` makes, which the caller then holds."""
+    with explaining("remove", folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if set(os.listdir(folder)) <= {_LOCK}:
+            remove(os.path.join(folder, _LOCK))
+            os.rmdir(folder)
+
+
 @contextlib.contextmanager
 def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the folder alone among all processes; call `waiting` if another one holds it. Makes the folder."""
-    path = os.path.join(folder, ".lock")
+    path = os.path.join(folder, _LOCK)
     with explaining("lock", path):
-        os.makedirs(folder, exist_ok=True)
-        with open(path, "ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        while True:
+            os.makedirs(folder, exist_ok=True)
+            with open(path, "ab") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting()
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_nlink:  # or who held it has removed the folder
+                    yield
+                    return
 
 
 def sweep(folder: str) -> None:
     """Remove the temporary files that processes of this host left in `folder` when they were killed."""
+    for name in leftovers(folder):
+        remove(os.path.join(folder, name))
+
+
+def leftovers(folder: str) -> list[str]:
+    """Names of the files that `sweep` would remove."""
     try:
-        names = os.listdir(folder or ".")
+        matches = list(filter(None, map(_TEMPORARY.fullmatch, os.listdir(folder or "."))))
     except OSError:  # whoever writes there will say so
-        return
-    for name in names:
-        match = _TEMPORARY.fullmatch(name)
-        if match and match[1] == _HOST and not _alive(int(match[2])):
-            remove(os.path.join(folder, name))
+        return []
+    return [match[0] for match in matches if match[1] == _HOST and not _alive(int(match[2]))]
 
 
 @contextlib.contextmanager

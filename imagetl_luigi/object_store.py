@@ -174,6 +174,13 @@ def remove_all(paths: Iterable[str]) -> None:
             remove(f"{folder}/{name}")
 
 
+def remove_folder(folder: str) -> None:
+    """Where the store has folders; in one of objects they are but a part of names."""
+    if scheme_of(folder) not in OBJECT_STORES and not sizes(folder) and not folders(folder):
+        with explaining("remove", folder), contextlib.suppress(FileNotFoundError):
+            patiently(folder, lambda fs, key: fs.rmdir(key))
+
+
 @contextlib.contextmanager
 def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
     """Only among the processes of this user on this machine: no store has locks that outlive no crash."""
@@ -190,6 +197,11 @@ def locked(folder: str, waiting: Callable[[], None]) -> Iterator[None]:
 
 def sweep(folder: str) -> None:
     """Nothing: uploads that were broken off are not seen, and are for the store's own rules to remove."""
+
+
+def leftovers(folder: str) -> list[str]:
+    """None; see `sweep`."""
+    return []
 
 
 def merge(path: str, parts: list[str]) -> None:

@@ -147,6 +147,11 @@ def remove_all(paths: Iterable[str]) -> None:
         _store(listed[0]).remove_all(listed)
 
 
+def remove_folder(folder: str) -> None:
+    """Remove the folder if no file is in it but that of the lock, which the caller then holds."""
+    _store(folder).remove_folder(folder)
+
+
 def locked(folder: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
     """Hold the folder alone among the processes of this machine; call `waiting` if another one holds it."""
     return _store(folder).locked(folder, waiting)
@@ -155,6 +160,11 @@ def locked(folder: str, waiting: Callable[[], None]) -> AbstractContextManager[N
 def sweep(folder: str) -> None:
     """Remove what processes of this machine left in `folder` when they were killed."""
     _store(folder).sweep(folder)
+
+
+def leftovers(folder: str) -> list[str]:
+    """Names of the files in `folder` that `sweep` would remove."""
+    return _store(folder).leftovers(folder)
 
 
 class Comparison:
