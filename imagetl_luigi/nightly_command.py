@@ -77,7 +77,7 @@ class Night:
     @property
     def task(self) -> str:
         """The name of the task to run."""
-        return "CombineGifs" if _is_catalog(self.source) else "NightlyGif"
+        return "NightlyGif" if _catalog(self.source) is None else "CombineGifs"
 
     def __str__(self) -> str:
         return f"{self.task} of {public_url(self.source)} in {self.root} for {self.date}"
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the night; return Luigi's exit code, or 10 if another run holds the root, 40 if none can begin."""
     passing = Passing()
     try:
-        night = _parse(sys.argv[1:] if arguments is None else arguments)
+        night = parse(sys.argv[1:] if arguments is None else arguments)
         with held(os.path.join(night.home, ".nightly.lock"), night.root) as lock, RunLog(night.logs) as log:
             return _run(night, log, lock, passing)
     except AlreadyRunning as error:
@@ -98,8 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def luigi_command(night: Night) -> list[str]:
     """The command that makes this night."""
-    source = ["--catalog" if _is_catalog(night.source) else "--url", night.source]
-    command = [sys.executable, "-u", "-m", "luigi", "--module", "imagetl_luigi", night.task, *source]
+    catalog = _catalog(night.source)
+    source = ["--url", night.source] if catalog is None else ["--catalog", catalog]
+    program = os.path.join(os.path.dirname(sys.executable), "luigi")
+    command = [sys.executable, "-u", program, "--module", "imagetl_luigi", night.task, *source]
     command += ["--root", night.root, "--date", night.date.isoformat(), "--no-lock"]
     configuration = luigi.configuration.get_config()
     named = any(configuration.has_option("core", prefix + name) for prefix in ("", "default-") for name in _SCHEDULERS)
@@ -138,7 +140,8 @@ def _fail(what: str, code: int, *more: str) -> int:
     return code
 
 
-def _parse(arguments: Sequence[str]) -> Night:
+def parse(arguments: Sequence[str]) -> Night:
+    """What the command line asks for. Raises ParameterError, and SystemExit for what argparse refuses."""
     parser = argparse.ArgumentParser(
         prog="nightly",
         usage="%(prog)s URL|CATALOG.toml ROOT [--date DATE] [--logs FOLDER] [--keep-logs N] [options for Luigi …]",
@@ -159,9 +162,9 @@ def _parse(arguments: Sequence[str]) -> Night:
         if any(_is_flag(option, flag) for option in options):
             parser.error(f"{flag} cannot be given; it follows from the first two arguments")
     check_url(nights.url_of(found.source, found.date))
-    root = Workspace.of(found.source, found.root).root
+    root = Workspace.of(found.source, found.root).absolute().root
     home = _state_folder(root) if storage.is_remote(root) else root
-    logs = found.logs or os.path.join(home, "logs")
+    logs = os.path.abspath(found.logs or os.path.join(home, "logs"))
     return Night(found.source, root, found.date, home, logs, found.keep_logs, options)
 
 
@@ -172,8 +175,9 @@ def _state_folder(root: str) -> str:
     return os.path.join(state, "imagetl_luigi", source_id(root))
 
 
-def _is_catalog(source: str) -> bool:
-    return source.endswith(".toml") and local_path(source) is not None
+def _catalog(source: str) -> str | None:
+    """The path of the catalog, if it is one and no URL to fetch."""
+    return local_path(source) if source.endswith(".toml") else None
 
 
 def _flag(name: str) -> str:

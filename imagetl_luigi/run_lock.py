@@ -39,7 +39,9 @@ def held(path: str, what: str) -> Iterator[int]:
                 raise AlreadyRunning(f"{what} is in use by another run ({holder or 'which has just begun'})") from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n".encode(), 0)
-        yield descriptor
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        try:
+            yield descriptor
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

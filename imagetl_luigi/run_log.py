@@ -74,10 +74,10 @@ class RunLog:
                 elif _RECORD.match(line) or line.startswith("nightly: "):
                     _keep(messages, message)
                     message = None
-                elif message is not None:
+                elif message is not None and tail[-1]:
                     message.append(tail[-1])
         _keep(messages, message)
-        lines = [line for message in messages for line in message if line.strip()]
+        lines = [line for message in messages for line in message]
         return lines[-MOST_LINES:] or list(tail)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,24 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) ->
         assert len(os.listdir(tmp_path)) == 3
         file.write(b"whole")
     assert sorted(os.listdir(tmp_path)) == [".imagetl-another_host-1-0.tmp", "file", "frame_00.gif"]
+
+
+def test_who_waits_for_a_folder_that_is_removed_holds_a_new_one(tmp_path: Path) -> None:
+    folder = str(tmp_path / "w")
+    waits = threading.Event()
+
+    def hold() -> None:
+        with storage.locked(folder, waits.set):
+            assert os.listdir(folder) == [".lock"]
+            with pytest.raises(BlockingIOError), open(f"{folder}/.lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    with ThreadPoolExecutor(1) as pool, storage.locked(folder, lambda: None):
+        held = pool.submit(hold)
+        assert waits.wait(20)
+        storage.remove_folder(folder)
+        assert not os.path.exists(folder)
+    held.result(20)
 
 
 def test_files_of_this_machine_need_no_fsspec(tmp_path: Path) -> None:

@@ -445,6 +445,22 @@ def test_a_place_is_held_by_one_at_a_time(place: str) -> None:
     assert held.is_set()
 
 
+def test_a_folder_is_removed_when_nothing_is_in_it(place: str) -> None:
+    folder = f"{place}/folder"
+    storage.write_bytes(f"{folder}/file", b"x")
+    storage.write_bytes(f"{folder}/inner/file", b"x")
+    for path in (f"{folder}/file", f"{folder}/inner/file"):
+        storage.remove_folder(folder)
+        assert storage.read_bytes(path) == b"x"
+        storage.remove(path)
+        storage.remove_folder(f"{folder}/inner")
+    storage.remove_folder(folder)
+    storage.remove_folder(folder)
+    assert storage.sizes(folder) == {}
+    if not place.startswith(("s3://", "gs://")):  # where a folder is but a part of names
+        assert storage.folders(place) == set()
+
+
 # Requests, which are what costs time
 
 
