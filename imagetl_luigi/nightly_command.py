@@ -104,7 +104,7 @@ def luigi_command(night: Night) -> list[str]:
     command = [sys.executable, "-u", program, "--module", "imagetl_luigi", night.task, *source]
     command += ["--root", night.root, "--date", night.date.isoformat(), "--no-lock"]
     configuration = luigi.configuration.get_config()
-    named = any(configuration.has_option("core", prefix + name) for prefix in ("", "default-") for name in _SCHEDULERS)
+    named = any(configuration.has_option("core", prefix + name) for prefix in ("", "default_") for name in _SCHEDULERS)
     if not named and not any(_is_flag(option, _flag(name)) for option in night.options for name in _SCHEDULERS):
         command.append("--local-scheduler")
     for name, code in RETCODES.items():
@@ -129,8 +129,10 @@ def _run(night: Night, log: RunLog, lock: int, passing: Passing) -> int:
         return _fail(f"{night}: {error}", code or RETCODES["unhandled_exception"])
     if not code:
         return 0
-    stopped = f" by {signal.Signals(passing.signal).name}" if passing.signal else ""
-    return _fail(f"{night} failed{stopped} after {seconds:.1f} s", code, *log.what_matters(), f"log: {log.path}")
+    if passing.signal:
+        name = signal.Signals(passing.signal).name
+        return _fail(f"{night} was stopped by {name} after {seconds:.1f} s", code, f"log: {log.path}")
+    return _fail(f"{night} failed after {seconds:.1f} s", code, *log.what_matters(), f"log: {log.path}")
 
 
 def _fail(what: str, code: int, *more: str) -> int:

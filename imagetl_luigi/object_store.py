@@ -177,8 +177,8 @@ def remove_all(paths: Iterable[str]) -> None:
 def remove_folder(folder: str) -> None:
     """Where the store has folders; in one of objects they are but a part of names."""
     if scheme_of(folder) not in OBJECT_STORES and not sizes(folder) and not folders(folder):
-        with explaining("remove", folder), contextlib.suppress(FileNotFoundError):
-            patiently(folder, lambda fs, key: fs.rmdir(key))
+        with explaining("remove", folder):
+            patiently(folder, lambda fs, key: fs.isdir(key) and fs.rmdir(key))
 
 
 @contextlib.contextmanager

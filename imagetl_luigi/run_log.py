@@ -13,9 +13,11 @@ from typing import Self
 from imagetl_luigi.local_files import explaining
 
 _NAME = re.compile(r"nightly-(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)(?:-(\d+))?\.log")
-_RECORD = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL): ")
+_OWN = "nightly: "
 _GRAVE = re.compile(r"(WARNING|ERROR|CRITICAL): |\S+: error: ")
-"""How luigi's messages begin, and argparse's."""
+"""How Luigi's messages begin that matter, and argparse's."""
+
+_OTHER = re.compile(rf"(DEBUG|INFO): |{_OWN}")
 
 MOST_LINES = 20
 """Lines of a log that are shown to a person."""
@@ -46,7 +48,7 @@ class RunLog:
     def note(self, text: str) -> None:
         """Append a line of our own. Raises StorageError."""
         with explaining("write", self.path):
-            os.write(self.descriptor, f"nightly: {text}\n".encode(errors="backslashreplace"))
+            os.write(self.descriptor, f"{_OWN}{text}\n".encode(errors="backslashreplace"))
 
     def prune(self, keep: int) -> None:
         """Remove all log files of the folder but the newest, this one among them, and those of runs that go on.
@@ -67,15 +69,16 @@ class RunLog:
         message: list[str] | None = None
         with explaining("read", self.path), open(self.path, errors="replace") as file:
             for line in file:
-                tail.append(line.rstrip("\n"))
                 if _GRAVE.match(line):
                     _keep(messages, message)
-                    message = [tail[-1]]
-                elif _RECORD.match(line) or line.startswith("nightly: "):
+                    message = []
+                elif _OTHER.match(line):
                     _keep(messages, message)
                     message = None
-                elif message is not None and tail[-1]:
-                    message.append(tail[-1])
+                if line.strip() and not line.startswith(_OWN):
+                    tail.append(line.rstrip("\n"))
+                    if message is not None:
+                        message.append(tail[-1])
         _keep(messages, message)
         lines = [line for message in messages for line in message]
         return lines[-MOST_LINES:] or list(tail)

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import luigi
 import psutil
 import pytest
 from pictures import gif
+from repository import ROOT, link_to
 from server import Server, hold
 from waiting import until
 from workflow import CONFIG, stream
@@ -25,7 +25,6 @@ from imagetl_luigi import nightly_command, storage
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.nightly_command import RETCODES, luigi_command, parse
 
-ROOT = Path(__file__).parent.parent
 FRAMES = [gif(seed=seed) for seed in range(3)]
 DATE = ("--date", "2026-11-24")
 NIGHT = "2026-11-24"
@@ -33,19 +32,8 @@ NIGHT = "2026-11-24"
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A link to scripts/nightly in a repository whose path has spaces, and in which everything is set up."""
-    folder = tmp_path_factory.mktemp("a repository")
-    for name in ("scripts/nightly", "scripts/setup", "setup.py", "luigi.cfg"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    (folder / ".venv").mkdir()
-    for path in Path(sys.prefix).iterdir():
-        (folder / ".venv" / path.name).symlink_to(path)
-    (folder / ".venv/.installed-").unlink(missing_ok=True)
-    (folder / ".venv/.installed-").touch()
-    link = tmp_path_factory.mktemp("bin") / "nightly"
-    link.symlink_to(folder / "scripts/nightly")
-    return link
+    """A link to scripts/nightly."""
+    return link_to("nightly", tmp_path_factory.mktemp("nightly"))
 
 
 def started(script: Path, *arguments: str | Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
@@ -268,6 +256,7 @@ def test_an_option_that_names_a_scheduler_is_obeyed(options: list[str]) -> None:
     assert "--local-scheduler" in luigi_command(parse(["cam.img", "nights", "--scheduler-retry-delay", "1"]))
 
 
+@pytest.mark.filterwarnings("ignore:Configuration .* should be avoided:DeprecationWarning")
 @pytest.mark.parametrize("name", ["scheduler_host", "scheduler-port", "default-scheduler-url"])
 def test_a_luigi_cfg_that_names_a_scheduler_is_obeyed(core: luigi.configuration.LuigiConfigParser, name: str) -> None:
     core.set("core", name, "9")
