@@ -199,10 +199,12 @@ class Server:
     """Serves files on a port of 127.0.0.1, from entering its `with` block to leaving it.
 
     Attributes:
+        at: the port that it is to listen on; 0 is any.
         requests: all that came in so far, in order.
         ending: set when the server ends.
     """
 
+    at: int = 0
     requests: list[Request] = field(default_factory=list)
     ending: threading.Event = field(default_factory=threading.Event)
     _files: dict[str, File] = field(default_factory=dict)
@@ -235,7 +237,7 @@ class Server:
         return int(self._http.server_address[1])
 
     def __enter__(self) -> Self:
-        self._http = _HTTPServer(("127.0.0.1", 0), _Handler)
+        self._http = _HTTPServer(("127.0.0.1", self.at), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.005,))
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pictures import gif
 from server import Server, cut, drip, hold, status
 from waiting import wait_until
-from workflow import CONFIG, LUIGI, changed, command, contents, stream, versions
+from workflow import CONFIG, LUIGI, changed, command, contents, started, stream, versions
 
 FRAMES = [gif(seed=seed) for seed in range(3)]
 MAIN = ("CombineGif", "--local-scheduler", "--workspace", "w", "--download-retry-wait", "0")
@@ -84,6 +85,21 @@ def test_a_wrong_flag_is_refused_before_anything_is_done(
     assert "Traceback" not in run.stderr
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_with_the_defaults_a_source_that_is_down_for_15_seconds_is_survived(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/a"
+    with started("CombineGif", "--local-scheduler", "--workspace", "w", "--url", url, folder=tmp_path) as run:
+        assert not wait_until(lambda: run.poll() is not None, 15, every=0.5)
+        with Server(at=port) as server:
+            server.put("/a", stream(FRAMES))
+            _, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert errors.count("Connection refused; trying again in 10 s") == 2
+    assert (tmp_path / "w/clip.gif").exists()
 
 
 def test_neither_imageio_nor_distributed_is_imported_for_gif_frames(server: Server, tmp_path: Path) -> None:
