@@ -1,4 +1,4 @@
-"""The sections [download], [dask] and [limits] of luigi.cfg, turned into frozen settings.
+"""The sections [download], [dask], [limits] and [messages] of luigi.cfg, turned into frozen settings.
 
 Every option can also be given for one run: `luigi … CombineGif --dask-scheduler cluster`.
 The classes are named as their sections are, in lower case, because Luigi takes the one from the other.
@@ -6,14 +6,17 @@ The classes are named as their sections are, in lower case, because Luigi takes 
 
 from __future__ import annotations
 
+import configparser
 import os
+from urllib.parse import urlsplit
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import ParameterVisibility
 
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.parameters import NumberParameter, WholeNumberParameter
-from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits
+from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits, MessageSettings
 
 
 class download(luigi.Config):
@@ -125,7 +128,56 @@ class limits(luigi.Config):
         return Limits(**self.param_kwargs)
 
 
-SECTIONS = (download, dask, limits)
+class messages(luigi.Config):
+    """[messages]: what is sent when a run is over. It stays in the process that sends: see `carried`."""
+
+    webhook = luigi.Parameter(
+        default=MessageSettings.webhook,
+        significant=False,
+        visibility=ParameterVisibility.PRIVATE,
+        description="URL that a message is posted to as JSON; it is a secret, so rather give it in luigi.cfg",
+    )
+    when = luigi.Parameter(
+        default=MessageSettings.when,
+        description="'always', or 'failure' for runs that failed or were stopped; for e-mail, too",
+    )
+    timeout = NumberParameter(
+        default=MessageSettings.timeout, description="seconds in which the webhook must have answered"
+    )
+
+    @classmethod
+    def read(cls) -> messages:
+        """The section. Raises ParameterError, without the value, if luigi.cfg has one that cannot be made out."""
+        try:
+            return cls()
+        except ValueError as error:  # Luigi's, around the reason
+            reason = error.__cause__
+            if not isinstance(reason, configparser.InterpolationError):
+                raise
+            raise ParameterError(
+                f"[messages] {reason.option} of luigi.cfg cannot be read. Allowed: a text in which % is written %%, "
+                "and ${NAME} for an environment variable that is set"
+            ) from None
+
+    def settings(self) -> MessageSettings:
+        """The section as a frozen record.
+
+        Raises:
+            ParameterError: an unknown time to send, no time to wait, or a URL that nothing can be posted to,
+                which is not repeated.
+        """
+        if self.when not in ("always", "failure"):
+            raise ParameterError(f"[messages] when = {self.when!r} is not known. Allowed: always, failure")
+        if self.webhook and not _is_web_address(self.webhook):
+            raise ParameterError(
+                "[messages] webhook is no URL to post to (it is not shown, being a secret). "
+                "Allowed: https://…, http://…, or nothing"
+            )
+        _at_least("messages", "timeout", self.timeout, 0.001)
+        return MessageSettings(**self.param_kwargs)
+
+
+SECTIONS = (download, dask, limits, messages)
 
 
 _checked: CmdlineParser | None = None
@@ -141,14 +193,14 @@ def check() -> None:
     command = CmdlineParser.get_instance()
     if command is not None and command is _checked:
         return
-    for section in SECTIONS:
-        section().settings()
+    for section in (download(), dask(), limits(), messages.read()):
+        section.settings()
     _checked = command
 
 
 def carried() -> dict[str, dict[str, str]]:
     """All settings of this process as text, by section and name, wherever they come from."""
-    return {section.__name__: section().to_str_params() for section in SECTIONS}
+    return {section.__name__: section().to_str_params() for section in (download, dask, limits)}
 
 
 def take_over(settings: dict[str, dict[str, str]]) -> None:
@@ -161,3 +213,13 @@ def take_over(settings: dict[str, dict[str, str]]) -> None:
 def _at_least(section: str, name: str, value: float, least: float) -> None:
     if not value >= least:
         raise ParameterError(f"[{section}] {name} = {value} is too small. Allowed: {least} or more")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises if it is none
+    except ValueError:
+        return False
+    printable = url.isprintable() and " " not in url and "\\" not in url
+    return printable and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0

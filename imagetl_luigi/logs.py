@@ -27,8 +27,13 @@ class _Message(logging.Filter):
             record.msg, record.args = f"{record.getMessage()}\n{explain(error)}", ()
             record.exc_info = record.exc_text = None
         elif isinstance(record.msg, str):  # errors in complete() come as text
-            record.msg = _OURS.sub("", record.msg)
+            record.msg = without_traceback(record.msg)
         return True
+
+
+def without_traceback(text: str) -> str:
+    """The text without the traceback of an error of ours."""
+    return _OURS.sub("", text)
 
 
 def explain(error: BaseException) -> str:

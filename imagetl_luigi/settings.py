@@ -6,7 +6,7 @@ The defaults here are the only ones, so the workflow runs as well without any lu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -61,3 +61,18 @@ class DaskSettings:
     tls_ca: str = ""
     tls_certificate: str = ""
     tls_key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageSettings:
+    """Who is told of a run that is over, besides those whom Luigi's own [email] names.
+
+    Attributes:
+        webhook: URL that a message is posted to; empty is none. Whoever knows it can post there, so it is never shown.
+        when: "always", or "failure" for runs that failed or were stopped only; for e-mail, too.
+        timeout: seconds in which the webhook must have answered.
+    """
+
+    webhook: str = field(default="", repr=False)
+    when: str = "always"
+    timeout: float = 10.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import luigi
 
-from imagetl_luigi import config, dask_shared, logs, run_end, storage
+from imagetl_luigi import config, dask_shared, logs, messages, run_end, storage
 from imagetl_luigi.dask_chunk import Failure
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
@@ -29,6 +29,7 @@ NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?r
 """The file of the notebook that this workflow began as."""
 
 logs.install()
+run_end.call(messages.tell)
 
 
 def _end_cluster(_: run_end.Run) -> None:

@@ -164,6 +164,7 @@ class GifTarget(FileTarget):
 
     def __init__(self, workspace: Workspace, url: str, *, delimiter: str, delay: int | None, loop: int) -> None:
         super().__init__(workspace.gif)
+        self.workspace = workspace
         self.manifest = ManifestTarget(workspace, url, delimiter)
         self._data_file = DataFileTarget(workspace, url)
         self._recipe = Recipe(source=source_id(url), delimiter=delimiter, delay=delay, loop=loop, stream="", frames="")

@@ -51,10 +51,11 @@ class File:
 
 @dataclass
 class Request:
-    """What was asked for, and `sent`, the bytes that went out after the headers of the answer."""
+    """What was asked for, with the body of a POST; `sent` are the bytes after the headers of the answer."""
 
     path: str
     headers: Message
+    body: bytes = b""
     at: float = field(default_factory=time.monotonic)
     sent: int = 0
 
@@ -276,11 +277,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.close_connection = True
-        request = Request(self.path, self.headers)
+        request = Request(self.path, self.headers, self.rfile.read(int(self.headers.get("Content-Length", 0))))
         try:
             self._send(request, self.server.owner.respond(request))
         except (_HangUp, ConnectionError):
             return
+
+    def do_POST(self) -> None:
+        self.do_GET()  # answered as if the file had been asked for
 
     def _send(self, request: Request, response: Response) -> None:
         self.send_response_only(response.status)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from luigi.cmdline_parser import CmdlineParser
+from luigi.configuration import LuigiConfigParser
 
 from imagetl_luigi import CombineGif, config
 from imagetl_luigi.errors import ParameterError
-from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits
+from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits, MessageSettings
 
 SECTIONS = {"download": (config.download, DownloadSettings), "dask": (config.dask, DaskSettings)}
 SECTIONS["limits"] = (config.limits, Limits)
+SECTIONS["messages"] = (config.messages, MessageSettings)
 SHIPPED = Path(__file__).parent.parent / "luigi.cfg"
 
 
@@ -68,6 +70,8 @@ def test_every_option_has_a_help_text(name: str) -> None:
         ("dask", "at_once", -1),
         ("dask", "wait_for_workers", 0),
         ("limits", "frames", 0),
+        ("messages", "when", "never"),
+        ("messages", "timeout", 0),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named_with_what_is_allowed(name: str, option: str, value: object) -> None:
@@ -83,6 +87,55 @@ def test_a_file_of_tls_that_is_not_there_is_named(option: str, tmp_path: Path) -
     (tmp_path / "there.pem").touch()
     path = str(tmp_path / "there.pem")
     assert getattr(config.dask(**{option: path}).settings(), option) == path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hooks.example.org/secret",
+        "ftp://hooks.example.org/secret",
+        "https:///secret",
+        "https://hooks.example.org:port/secret",
+        "https://hooks.example.org:0/secret",
+        "https://[hooks/secret",
+        "https://hooks.example.org/secret\nHost: other",
+        "https://hooks.example.org/my secret",
+    ],
+)
+def test_a_webhook_that_cannot_be_one_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ParameterError, match=r"\[messages\] webhook is no URL .*Allowed: https://…") as refused:
+        config.messages(webhook=url).settings()
+    assert "secret" not in str(refused.value).replace("being a secret", "")
+
+
+def test_the_webhook_is_in_no_text_that_luigi_or_python_makes_of_the_settings() -> None:
+    section = config.messages(webhook="https://hooks.example.org/T0KEN")
+    assert section.settings().webhook == "https://hooks.example.org/T0KEN"
+    texts = [repr(section), str(section), section.task_id, repr(section.settings()), str(config.carried())]
+    assert "T0KEN" not in "".join([*texts, *section.to_str_params()])
+
+
+@pytest.mark.parametrize("value", ["${NO_SUCH_VARIABLE_T0KEN}", "https://hooks.example.org/%2FT0KEN"])
+def test_a_webhook_of_luigi_cfg_that_cannot_be_made_out_is_refused_and_not_shown(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "luigi.cfg").write_text(f"[messages]\nwebhook = {value}\n")
+    luigi_cfg = LuigiConfigParser()
+    luigi_cfg.read(tmp_path / "luigi.cfg")
+    monkeypatch.setattr(LuigiConfigParser, "_instance", luigi_cfg)
+    with pytest.raises(ParameterError, match=r"\[messages\] webhook of luigi.cfg cannot be read.*%%") as refused:
+        config.messages.read()
+    assert "T0KEN" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+def test_a_webhook_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "luigi.cfg").write_text("[messages]\nwebhook = ${CHAT_WEBHOOK}\n")
+    luigi_cfg = LuigiConfigParser()
+    luigi_cfg.read(tmp_path / "luigi.cfg")
+    monkeypatch.setattr(LuigiConfigParser, "_instance", luigi_cfg)
+    monkeypatch.setenv("CHAT_WEBHOOK", "https://hooks.example.org/a%2Fb")
+    assert config.messages.read().settings().webhook == "https://hooks.example.org/a%2Fb"
 
 
 def test_every_parameter_of_the_main_task_has_a_help_text() -> None:

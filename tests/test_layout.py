@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagetl_luigi import CombineGif
-from imagetl_luigi.config import dask, download, limits
+from imagetl_luigi.config import dask, download, limits, messages
 
 ROOT = Path(__file__).parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "imagetl_luigi").glob("*.py")}
@@ -26,6 +26,8 @@ LUIGI = {
     "targets",
     "progress",
     "run_end",
+    "report",
+    "messages",
     "dask_worker",
     "dask_chunk",
     "task_graph",
@@ -57,6 +59,8 @@ WORKFLOW = {
     "storage",
     "worker_check",
     "gif_frames",
+    "report",
+    "messages",
 }
 
 
@@ -118,7 +122,9 @@ def test_the_readme_documents_every_parameter_and_every_setting() -> None:
     flags = [name.replace("_", "-") for name in CombineGif.get_param_names(include_significant=True)]
     assert [flag for flag in flags if f"`--{flag}" not in readme] == []
     settings = [
-        name for section in (download, dask, limits) for name in section.get_param_names(include_significant=True)
+        name
+        for section in (download, dask, limits, messages)
+        for name in section.get_param_names(include_significant=True)
     ]
     assert [name for name in settings if f"`{name}`" not in readme] == []
 

@@ -1,0 +1,129 @@
+"""Tell people how a run ended: by mail through Luigi, and with a POST to a webhook. See [messages].
+
+No message can fail a run or hold it up for long: what goes wrong is a line in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any
+
+from luigi import notifications
+
+from imagetl_luigi import config, report
+from imagetl_luigi.logs import logger
+from imagetl_luigi.report import Report
+from imagetl_luigi.run_end import Run
+from imagetl_luigi.settings import MessageSettings
+
+
+def tell(run: Run) -> None:
+    """Send what the settings ask for; log in any case which streams failed, if there were several."""
+    summary = report.summarise(run)
+    if summary is None:
+        return
+    if summary.failed_streams:
+        logger.warning("%s", summary.failed_streams)
+    settings = config.messages.read().settings()
+    receiver = notifications.email().receiver
+    well = summary.state in (report.DONE, report.NOTHING)
+    if (well and settings.when == "failure") or not (settings.webhook or receiver):
+        return
+    summary = report.count_frames(summary)
+    if settings.webhook:
+        _post(summary, settings)
+    if receiver:
+        _mail(summary, receiver)
+
+
+def _mail(summary: Report, receiver: str) -> None:
+    """Have Luigi send a mail: it logs that a server does not answer within [smtp] timeout, and raises nothing then."""
+    settings = notifications.email()
+    text = f"<pre>{html.escape(summary.text)}</pre>" if settings.format == "html" else summary.text
+    notifications.send_email(summary.headline, text, settings.sender, [receiver])
+
+
+def content(summary: Report) -> dict[str, Any]:
+    """What is posted. In the text &, < and > are escaped as chats ask, which else read commands there, <!channel> being
+    one (https://docs.slack.dev/messaging/formatting-message-text). All else is as it is.
+    """
+    return {
+        "text": html.escape(summary.text, quote=False),
+        "state": summary.state,
+        "seconds": round(summary.seconds, 1),
+        "frames": summary.frames,
+        "animations": [
+            {name: value for name, value in asdict(animation).items() if name != "manifest"}
+            for animation in summary.animations
+        ],
+        "errors": [{"task": error.task or error.kind, "message": error.message} for error in summary.errors],
+        "more_errors": summary.more_errors,
+    }
+
+
+def _post(summary: Report, settings: MessageSettings) -> None:
+    """Post it, within the time-out. It runs in a thread that nobody waits for longer, because the time-outs of sockets
+    hold neither for a resolver nor for an answer that drips.
+    """
+    posted: Future[str] = Future()
+
+    def post() -> None:
+        try:
+            posted.set_result(_answer(settings, content(summary)))
+        except Exception as error:
+            posted.set_result(_reason(error))
+
+    threading.Thread(target=post, name="webhook", daemon=True).start()
+    try:
+        trouble = posted.result(settings.timeout)
+    except TimeoutError:
+        trouble = f"it did not answer within [messages] timeout = {settings.timeout:g} s"
+    if trouble:
+        logger.warning("the webhook of [messages] did not take the message: %s", trouble)
+
+
+def _answer(settings: MessageSettings, message: dict[str, Any]) -> str:
+    """Post the message; what is wrong with the answer, or nothing. A redirect is not followed: who knows where to."""
+    import requests  # not needed without a webhook
+
+    with (
+        _unheard(),
+        requests.post(
+            settings.webhook, json=message, timeout=settings.timeout, allow_redirects=False, stream=True
+        ) as response,
+    ):
+        status = response.status_code
+    if 300 <= status < 400:
+        return f"it answered {status}, a redirect; give the URL that it leads to"
+    return "" if 200 <= status < 300 else f"it answered {status}"
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep urllib3 from logging: its lines have the path of the URL, which is the secret."""
+    connections = logging.getLogger("urllib3.connectionpool")
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    connections.addFilter(nothing)
+    try:
+        yield
+    finally:
+        connections.removeFilter(nothing)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says of a connection. The texts of libraries repeat the URL, or what the server made of it."""
+    from requests import RequestException
+
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    said = str(error) if isinstance(error, OSError) and not isinstance(error, RequestException) else ""
+    return report.one_line(said or type(error).__name__)
