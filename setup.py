@@ -28,6 +28,7 @@ setup(
         "numpy>=2.4.6",
         "urllib3>=2.8.0",
         "fsspec>=2026.9.0",
+        "tqdm>=4.70.1",
     ],
     extras_require={
         "dashboard": ["bokeh>=3.9.2"],
@@ -47,8 +48,10 @@ setup(
             "gcp-storage-emulator>=2026.7.19",
             "trustme>=1.2.1",
             "graphviz>=0.21",
+            "aiosmtpd>=1.4.6",
+            "pyte>=0.8.2",
         ],
-        "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030"],
+        "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030", "types-tqdm>=4.70.0.20261106"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

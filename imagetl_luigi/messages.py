@@ -9,6 +9,7 @@ import contextlib
 import html
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -46,7 +47,11 @@ def _mail(summary: Report, receiver: str) -> None:
     """Have Luigi send a mail: it logs that a server does not answer within [smtp] timeout, and raises nothing then."""
     settings = notifications.email()
     text = f"<pre>{html.escape(summary.text)}</pre>" if settings.format == "html" else summary.text
-    notifications.send_email(summary.headline, text, settings.sender, [receiver])
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", r"Parameter .* is not of type string", UserWarning
+        )  # Luigi, of its own defaults
+        notifications.send_email(summary.headline, text, settings.sender, [receiver])
 
 
 def content(summary: Report) -> dict[str, Any]:
@@ -107,16 +112,18 @@ def _answer(settings: MessageSettings, message: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
     """Keep urllib3 from logging: its lines have the path of the URL, which is the secret."""
-    connections = logging.getLogger("urllib3.connectionpool")
+    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "urllib3"]
 
     def nothing(record: logging.LogRecord) -> bool:
         return False
 
-    connections.addFilter(nothing)
+    for name in known:
+        logging.getLogger(name).addFilter(nothing)
     try:
         yield
     finally:
-        connections.removeFilter(nothing)
+        for name in known:
+            logging.getLogger(name).removeFilter(nothing)
 
 
 def _reason(error: BaseException) -> str:

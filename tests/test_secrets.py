@@ -17,13 +17,14 @@ from pictures import encode, noise
 from s3 import KEY, READER_KEY, READER_SECRET, S3, SECRET
 from server import Server, status
 from waiting import until
-from workflow import command, stream
+from workflow import CONFIG, command, stream
 
 WRONG_SECRET = "WrongSecret0123456789abcdefghijklmnopqrst"
 TOKEN = "SessionToken0123456789abcdefghijklmnopqrst"
 PASSWORD = "Password-of-the-source"
 SIGNATURE = "5igna7ure5igna7ure"
-SECRETS = [KEY, SECRET, READER_KEY, READER_SECRET, WRONG_SECRET, TOKEN, PASSWORD, SIGNATURE]
+WEBHOOK = "W3bh00k"
+SECRETS = [KEY, SECRET, READER_KEY, READER_SECRET, WRONG_SECRET, TOKEN, PASSWORD, SIGNATURE, WEBHOOK]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Place:
         """Exit code of the plain command, and all that it said, at the level DEBUG."""
         options = ["--scheduler-port", str(self.luigid.port), "--url", url, "--workspace", workspace]
         options += ["--dask-scheduler", self.dask.address, "--download-retries", "0", "--log-level", "DEBUG"]
-        done = command("CombineGif", *options, folder=self.folder, **{**self.s3.environment, **environment})
+        config = self.folder / "chat.cfg"
+        config.write_text(CONFIG.read_text().replace("webhook =\n", "webhook = ${CHAT_WEBHOOK}\n"))
+        chat = {"LUIGI_CONFIG_PATH": str(config), "CHAT_WEBHOOK": f"http://127.0.0.1:9/{WEBHOOK}"}
+        done = command("CombineGif", *options, folder=self.folder, **{**self.s3.environment, **chat, **environment})
         return done.returncode, done.stdout + done.stderr
 
 
@@ -91,6 +95,7 @@ def test_a_run_that_ends_well_tells_no_secret(place: Place, server: Server) -> N
     url = with_secrets(server.put("/a", frames()))
     code, said = place.run(url, f"{place.s3.bucket}/secrets/well")
     assert code == 0, said
+    assert "the webhook of [messages] did not take the message: " in said
     assert "secrets/well/manifest.json" in json.dumps(sorted(dict(told(place))))
     assert place.luigid.tasks("DONE").keys() >= {"Download", "Split", "WriteFrames", "CombineGif"}
     assert_no_secret(said, place)
