@@ -93,32 +93,26 @@ class DaskWorker:
         """Address of Dask's dashboard, if there is one."""
         return self._backend.dashboard
 
-    def run(self, tasks: Iterable[luigi.Task], total: int) -> list[Failure]:
+    def run(self, tasks: Iterable[luigi.Task], total: int, noun: str = "tasks") -> list[Failure]:
         """Run `tasks`, of which there are `total`, and return those that failed.
 
         They are taken from the iterable as there is room for them, so it may be long. Luigi's
-        START, SUCCESS and FAILURE events fire in this thread.
+        START, SUCCESS and FAILURE events fire in this thread. Progress is shown as a number of `noun`.
 
         Raises:
             DaskWorkerError: the scheduler or all workers are gone. Tasks that were done stay done.
         """
-        report = Progress(self._report_to, "tasks") if self._report_to is not None else None
         failures: list[Failure] = []
         done = 0
         self._signals.clear()
-        for chunk, failed in self._backend.map(self._started(tasks, total)):
-            for position, task in enumerate(chunk):
-                failure = failed.get(position)
-                if failure is None:
-                    task.trigger_event(Event.SUCCESS, task)
-                else:
-                    task.trigger_event(Event.FAILURE, task, failure.exception)
-                    failures.append(failure)
-            done += len(chunk)
-            if report:
-                report(done, total)
-            if self._signals:
-                raise KeyboardInterrupt(f"signal {self._signals[0]}")
+        with Progress(self._report_to, noun) if self._report_to is not None else contextlib.nullcontext() as report:
+            for chunk, failed in self._backend.map(self._started(tasks, total)):
+                failures += _fired(chunk, failed)
+                done += len(chunk)
+                if report:
+                    report(done, total)
+                if self._signals:
+                    raise KeyboardInterrupt(f"signal {self._signals[0]}")
         return failures
 
     def _started(self, tasks: Iterable[luigi.Task], total: int) -> Iterator[Chunk]:
@@ -142,6 +136,17 @@ def _start(chunk: Chunk) -> Chunk:
     for task in chunk:
         task.trigger_event(Event.START, task)
     return chunk
+
+
+def _fired(chunk: Chunk, failed: dict[int, Failure]) -> list[Failure]:
+    """Fire the events of tasks that ended; the failures in their order."""
+    for position, task in enumerate(chunk):
+        failure = failed.get(position)
+        if failure is None:
+            task.trigger_event(Event.SUCCESS, task)
+        else:
+            task.trigger_event(Event.FAILURE, task, failure.exception)
+    return [failed[position] for position in sorted(failed)]
 
 
 def _backend(settings: DaskSettings, check: Callable[[], None] | None) -> Backend:

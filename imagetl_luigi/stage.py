@@ -82,14 +82,15 @@ class SettledTask(ImagetlTask):
             )
         if target.exists():  # another run may have fetched it while we waited for the workspace
             return None
-        source = fetch(
-            target.url,
-            target.path,
-            settings=config.download().settings(),
-            limits=config.limits().settings(),
-            progress=Progress(self, "bytes"),
-            known=known,
-        )
+        with Progress(self, "bytes") as progress:
+            source = fetch(
+                target.url,
+                target.path,
+                settings=config.download().settings(),
+                limits=config.limits().settings(),
+                progress=progress,
+                known=known,
+            )
         if source:
             logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
         return source
@@ -139,4 +140,4 @@ class ImagetlStage(SettledTask):
         elsewhere = settings.scheduler != "threads"
         check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
         with DaskWorker(settings, report_to=self, check=check) as worker:
-            return worker.run(tasks, total)
+            return worker.run(tasks, total, noun="frames")

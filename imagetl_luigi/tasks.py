@@ -33,7 +33,7 @@ from imagetl_luigi.prefetch import MOST_AHEAD, REQUESTS
 from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.source import describe
-from imagetl_luigi.split import split_stream
+from imagetl_luigi.split import Span, split_stream
 from imagetl_luigi.stage import ImagetlStage
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
 from imagetl_luigi.task_graph import Mapped
@@ -80,13 +80,13 @@ class Split(ImagetlStage):
     def run(self) -> None:
         """Split it. Raises SplitError if there is no frame, or one that is not whole."""
         data_file = self.paths().data_file
-        with self.alone(), storage.viewing(data_file) as view:
+        with self.alone(), storage.viewing(data_file) as view, Progress(self, "bytes") as progress:
             fingerprint, size = str(storage.fingerprint(data_file)), storage.size(data_file)
             limits = config.limits().settings()
             check_size(size, data_file, limits)
             count = write_manifest(
                 self.output().path,
-                split_stream(view, size, to_bytes(self.delimiter), limits),
+                _reported(split_stream(view, size, to_bytes(self.delimiter), limits), size, progress),
                 source=describe(data_file, self.url),
                 fingerprint=fingerprint,
                 delimiter=self.delimiter,
@@ -202,10 +202,9 @@ class CombineGif(ImagetlStage):
         manifest = _read(target.manifest)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, self.working_paths())
-        report = Progress(self, "frames")
-        with storage.atomic_write(target.path) as out:
+        with storage.atomic_write(target.path) as out, Progress(self, "frames") as progress:
             for count in self._combine(manifest, out):
-                report(count, manifest.count)
+                progress(count, manifest.count)
         logger.info("CombineGif: %s, %s frames", target.path, f"{manifest.count:,}")
 
     def mapped(self) -> Mapped | None:
@@ -256,6 +255,14 @@ class CombineGif(ImagetlStage):
         failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings(), manifest)
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
+
+
+def _reported(spans: Iterable[Span], size: int, progress: Progress) -> Iterator[Span]:
+    """The frames of a stream, with a report behind each of how much of it has been looked at."""
+    for span in spans:
+        yield span
+        progress(span.offset + span.length, size)
+    progress(size, size)
 
 
 def _read(target: ManifestTarget) -> Manifest:

@@ -96,6 +96,7 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
             "dask_connect",
             "dask_shared",
             "progress",
+            "bar",
             "run_end",
         ),
         *("task_graph", "drawing"),
@@ -107,7 +108,14 @@ def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) ->
 
 @pytest.mark.parametrize(
     ("library", "module"),
-    [("fsspec", "remote"), ("imageio", "still"), ("numpy", "still"), ("PIL", "still"), ("graphviz", "drawing")],
+    [
+        ("fsspec", "remote"),
+        ("imageio", "still"),
+        ("numpy", "still"),
+        ("PIL", "still"),
+        ("graphviz", "drawing"),
+        ("tqdm", "bar"),
+    ],
 )
 def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:
     assert {name for name in MODULES if library in libraries(name)} == {module}

@@ -51,9 +51,10 @@ def test_progress_is_shown(luigid: Luigid, server: Server, tmp_path: Path) -> No
         for name, task in luigid.tasks("DONE").items()
     }
     assert shown["Download"] == f"{len(data):,} of {len(data):,} bytes"
-    assert shown["WriteFrames"] == "5 of 5 tasks"
+    assert shown["Split"] == f"{len(data):,} of {len(data):,} bytes"
+    assert shown["WriteFrames"] == "5 of 5 frames"
     assert shown["CombineGif"] == "5 of 5 frames"
-    for task in ("Download", "WriteFrames", "CombineGif"):
+    for task in ("Download", "Split", "WriteFrames", "CombineGif"):
         identity = luigid.tasks("DONE")[task]["id"]
         assert luigid.ask("get_task_progress_percentage", task_id=identity)["progressPercentage"] == 100
 
