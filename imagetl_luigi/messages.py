@@ -56,7 +56,7 @@ def _mail(summary: Report, receiver: str) -> None:
 
 def content(summary: Report) -> dict[str, Any]:
     """What is posted. In the text &, < and > are escaped as chats ask, which else read commands there, <!channel> being
-    one (https://docs.slack.dev/messaging/formatting-message-text). All else is as it is.
+    one (https://api.slack.com/reference/surfaces/formatting#escaping). All else is as it is.
     """
     return {
         "text": html.escape(summary.text, quote=False),

@@ -101,7 +101,7 @@ class Report:
             what = self.animations[0].name
         else:
             what = f"{len(self.missing)} of {count} animations not made" if self.missing else f"{count} animations"
-        frames = f", {self.frames:,} frames" if self.frames else ""
+        frames = f", {_frames(self.frames)}" if self.frames else ""
         return f"imagetl_luigi: {self.state}: {what}{frames}"
 
     @property
@@ -230,7 +230,11 @@ def _told(animation: Animation) -> str:
 
 
 def _place(animation: Animation) -> str:
-    return animation.gif + (f", {animation.frames:,} frames" if animation.frames is not None else "")
+    return animation.gif + (f", {_frames(animation.frames)}" if animation.frames is not None else "")
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count:,} frames"
 
 
 def _some(lines: list[str]) -> list[str]:

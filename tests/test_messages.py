@@ -324,6 +324,7 @@ def chat(tmp_path: Path) -> dict[str, str]:
 MAIN = ("CombineGif", "--local-scheduler", "--workspace", "w", "--download-retry-wait", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_the_plain_command_sends_one_message_and_one_mail_whatever_fails(
     workers: str, server: Server, tmp_path: Path, mailbox: Mailbox, chat: dict[str, str]

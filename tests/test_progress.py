@@ -176,6 +176,7 @@ def without_numbers(lines: list[str]) -> list[str]:
     return [re.sub(r"\d+", "0", line).rstrip() for line in lines]
 
 
+@pytest.mark.slow
 def test_the_plain_command_shows_a_bar_at_a_terminal_and_the_same_lines_as_without(
     server: Server, tmp_path: Path
 ) -> None:

@@ -125,7 +125,7 @@ def test_of_many_streams_it_says_which_failed_and_why(server: Server, tmp_path: 
         f"not made: {pier}",
         f"not made: {harbour}",
         f"made: {tmp_path}/a/clip.gif, 8 frames",
-        f"there already: {tmp_path}/c/clip.gif, 1 frames",
+        f"there already: {tmp_path}/c/clip.gif, 1 frame",
     ]
 
 
@@ -223,7 +223,7 @@ def test_a_text_names_some_and_counts_the_others() -> None:
     assert lines[0] == "imagetl_luigi: failed: 25 of 55 animations not made, 30 frames"
     assert lines[2] == "not made: cam 0: E: no"
     assert lines[22] == "… and 5 more"
-    assert lines[23] == "made: /0.gif, 1 frames"
+    assert lines[23] == "made: /0.gif, 1 frame"
     assert lines[43:] == ["… and 10 more"]
     assert long.failed_streams.endswith("; cam 19: E: no; … and 5 more")
 
