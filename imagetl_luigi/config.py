@@ -18,6 +18,9 @@ from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.parameters import NumberParameter, WholeNumberParameter
 from imagetl_luigi.settings import DaskSettings, DownloadSettings, Limits, MessageSettings
 
+luigi.interface.core.ignore_unconsumed |= {"rpc_retry_attempts", "rpc_retry_wait"}
+"""What luigi.cfg says of these, Luigi does, and would warn at each run that nobody does."""
+
 
 class download(luigi.Config):
     """[download]: how patient the download is."""

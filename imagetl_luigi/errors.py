@@ -10,7 +10,8 @@
     ├── ManifestError          manifest.json is not what Split wrote
     ├── FrameError             a frame that cannot be written, read or decoded
     ├── DaskWorkerError        Dask cannot run the tasks at all
-    └── DrawingError           Graphviz cannot draw the tasks
+    ├── DrawingError           Graphviz cannot draw the tasks
+    └── LuigidError            the central scheduler cannot be started or stopped
 
 Each message names the value, what is allowed or expected, and what to do.
 They are meant for the person at the terminal, who is shown the message and no traceback.
@@ -69,3 +70,7 @@ class DaskWorkerError(ImagetlError, RuntimeError):
 
 class DrawingError(ImagetlError):
     """There is no picture of the tasks: Graphviz is missing or fails."""
+
+
+class LuigidError(ImagetlError, RuntimeError):
+    """The central scheduler cannot be started or stopped: a port in use, a database that is not there."""

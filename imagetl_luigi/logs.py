@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 
 from imagetl_luigi.errors import ImagetlError
 
@@ -16,16 +17,25 @@ _OURS = re.compile(r"Traceback \(most recent call last\):\n(?:.*\n)*?imagetl_lui
 
 
 class _Message(logging.Filter):
-    """Puts the message of an ImagetlError in the place of its traceback; all else passes as it is."""
+    """Puts the message of an ImagetlError, or of an error of somebody else's that has a remedy, in the place of its
+    traceback; all else passes as it is.
+    """
+
+    def __init__(self, remedies: Mapping[type[BaseException], str]) -> None:
+        super().__init__()
+        self._remedies = remedies
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record; let every one pass."""
         error = record.exc_info[1] if record.exc_info else None
-        while error is not None and not isinstance(error, ImagetlError):
+        while error is not None and not isinstance(error, (ImagetlError, *self._remedies)):
             error = error.__cause__  # Luigi wraps what a parameter raises
         if error is not None:
-            record.msg, record.args = f"{record.getMessage()}\n{explain(error)}", ()
+            remedy = self._remedies.get(type(error))
+            record.msg, record.args = f"{record.getMessage()}\n{explain(error)}{f'; {remedy}' if remedy else ''}", ()
             record.exc_info = record.exc_text = None
+        elif record.exc_info == (None, None, None):  # a traceback was asked for where there was none
+            record.exc_info = None
         elif isinstance(record.msg, str):  # errors in complete() come as text
             record.msg = without_traceback(record.msg)
         return True
@@ -41,7 +51,7 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def install() -> None:
-    """Let Luigi's logger show our errors so; a second call changes nothing."""
+def install(remedies: Mapping[type[BaseException], str]) -> None:
+    """Let Luigi's logger show our errors so, and those named here with what to do; a second call changes nothing."""
     if not any(isinstance(known, _Message) for known in logger.filters):
-        logger.addFilter(_Message())
+        logger.addFilter(_Message(remedies))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import luigi
+from luigi.rpc import RPCError
+
+from imagetl_luigi.logs import logger
 
 if TYPE_CHECKING:
     from imagetl_luigi.bar import Bar
@@ -20,6 +25,9 @@ INTERVAL = 1.0
 
 BAR_AFTER = 0.5
 """Seconds of a stage before there is a bar, so that none flashes up for nothing."""
+
+PAUSE = 10.0
+"""Seconds without a report after one that failed: luigid is away, and the work does not need it."""
 
 
 class Progress:
@@ -33,6 +41,7 @@ class Progress:
         self._task = task
         self._noun = noun
         self._next = 0.0
+        self._warned = False
         self._bar: Bar | None = None
         self._bar_at = math.inf
         self._stack = contextlib.ExitStack()
@@ -60,11 +69,30 @@ class Progress:
         if now < self._next and done != total:
             return
         self._next = now + INTERVAL
-        self._tell(done, total)
+        self._tell(done, total, now)
 
-    def _tell(self, done: int, total: int | None) -> None:
+    def _tell(self, done: int, total: int | None, now: float) -> None:
         """Tell luigid."""
-        if self._task.set_status_message is not None:
-            self._task.set_status_message(f"{done:,}{f' of {total:,}' if total else ''} {self._noun}")
-        if total and self._task.set_progress_percentage is not None:
-            self._task.set_progress_percentage(min(100, 100 * done // total))
+        try:
+            if self._task.set_status_message is not None:
+                _once(self._task.set_status_message)(f"{done:,}{f' of {total:,}' if total else ''} {self._noun}")
+            if total and self._task.set_progress_percentage is not None:
+                _once(self._task.set_progress_percentage)(min(100, 100 * done // total))
+        except RPCError as error:
+            if not self._warned:
+                logger.warning("%s goes on, but luigid does not hear how far it is: %s", self._task.task_family, error)
+            self._warned = True
+            self._next = now + PAUSE
+
+
+def _once(report: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The report with one request to luigid: Luigi would ask for minutes, and the work would wait."""
+    reporter: Any = getattr(report, "__self__", None)
+    scheduler = getattr(reporter, "_scheduler", None)
+    if not hasattr(scheduler, "_rpc_retry_attempts"):
+        return report  # to a scheduler in this process, or to a test
+    hasty: Any = copy.copy(reporter)
+    hasty._scheduler = copy.copy(scheduler)
+    hasty._scheduler._rpc_retry_attempts, hasty._scheduler._rpc_log_retries = 1, False
+    once: Callable[[Any], None] = getattr(hasty, report.__name__)
+    return once

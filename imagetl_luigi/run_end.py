@@ -8,6 +8,7 @@ the runs, too, that end by Ctrl-C or because luigid is gone. One killed by a sig
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
 import time
@@ -122,6 +123,9 @@ class _Scheduler:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._scheduler)
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
         return _itself, (self._scheduler,)  # where processes are spawned, tasks report to the scheduler itself

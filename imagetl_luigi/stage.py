@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import luigi
+from luigi.rpc import RPCError
 
 from imagetl_luigi import config, dask_shared, logs, messages, run_end, storage
 from imagetl_luigi.dask_chunk import Failure
@@ -28,7 +29,7 @@ from imagetl_luigi.workspace import Workspace
 NOTEBOOK_URL = "https://github.com/cicdw/image-data/blob/master/all-images.img?raw=true"
 """The file of the notebook that this workflow began as."""
 
-logs.install()
+logs.install({RPCError: "start luigid (scripts/luigid start), or give --local-scheduler"})
 run_end.call(messages.tell)
 
 

@@ -1,0 +1,171 @@
+"""Start, look at and stop a central scheduler: scripts/luigid, or python -m imagetl_luigi.luigid.
+
+Exit codes: 0 it is as was asked for; 1 it could not be done, with the reason; 2 a wrong flag; and as the Linux
+Standard Base has it for `status`: 3 it does not run; 4 it runs and does not answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import requests
+
+from imagetl_luigi.errors import LuigidError
+from imagetl_luigi.luigid_server import Place, serve, url_of
+
+PATIENCE = 60
+"""Seconds in which luigid must have started, or ended."""
+
+EVERY = 0.05
+"""Seconds between two looks at whether it has."""
+
+
+def start(place: Place, address: str, port: int) -> int:
+    """Start it in the background, and come back when it answers. Raises LuigidError if it listens elsewhere."""
+    place.make()
+    if place.pid_file.holder() is not None:
+        if _url(place) != url_of(address, port):
+            raise LuigidError(f"a luigid runs in {place.folder} already, at {_url(place)}; stop it first")
+        return status(place)
+    command = [sys.executable, "-m", "imagetl_luigi.luigid", "run", "--folder", place.folder]
+    with open(place.file("luigid.out"), "w+", encoding="utf-8", errors="replace") as out:
+        child = subprocess.Popen(  # noqa: S603 - ourselves
+            [*command, "--address", address, "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _await(place, child)
+        except BaseException:
+            child.terminate()
+            raise
+        if child.poll() is not None:
+            out.seek(0)
+            sys.stderr.write(out.read())
+            return 1
+    return status(place)
+
+
+def _await(place: Place, child: subprocess.Popen[bytes]) -> None:
+    """Wait until it listens or has ended. Raises LuigidError if neither happens."""
+    until = time.monotonic() + PATIENCE
+    while child.poll() is None and not (place.pid_file.holder() == child.pid and _url(place)):
+        if time.monotonic() > until:
+            raise LuigidError(f"luigid does not listen after {PATIENCE} s; look into {place.file('luigid.log')}")
+        time.sleep(EVERY)
+
+
+def status(place: Place) -> int:
+    """Say whether it runs, and where."""
+    pid = place.pid_file.holder()
+    if pid is None:
+        print(f"luigid does not run in {place.folder}")
+        return 3
+    url = _url(place)
+    if not url or not _answers(url):
+        print(f"luigid runs (pid {pid}), but does not answer{f' at {url}' if url else ''}; see {place.folder}")
+        return 4
+    print(f"luigid listens at {url} (pid {pid}); log, state and history: {place.folder}")
+    return 0
+
+
+def stop(place: Place) -> int:
+    """End it in order, and come back when it is gone. Raises LuigidError if it does not go."""
+    pid = place.pid_file.holder()
+    if pid is None:
+        print(f"luigid does not run in {place.folder}")
+        return 0
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    except PermissionError:
+        raise LuigidError(f"luigid (pid {pid}) is another user's, who alone may stop it") from None
+    until = time.monotonic() + PATIENCE
+    while place.pid_file.holder() == pid:
+        if time.monotonic() > until:
+            raise LuigidError(f"luigid (pid {pid}) does not end after {PATIENCE} s; look into {place.folder}")
+        time.sleep(EVERY)
+    print("luigid has stopped")
+    return 0
+
+
+def _url(place: Place) -> str:
+    with contextlib.suppress(OSError), open(place.address_file, encoding="utf-8") as file:
+        return file.read().strip()
+    return ""
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.head(url, timeout=10).ok
+    except requests.RequestException:
+        return False
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port. Allowed: 1 to 65535")
+    return int(text)
+
+
+def _arguments() -> argparse.Namespace:
+    summary, _, codes = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(prog="luigid", description=summary, epilog=codes)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--folder", default="data/luigid", help="of state, history, logs and pid file (%(default)s)")
+    listening = argparse.ArgumentParser(add_help=False)
+    listening.add_argument("--address", default="127.0.0.1", help="address to listen at (%(default)s)")
+    listening.add_argument("--port", type=_port, default=8082, help="port to listen at (%(default)s)")
+    for name, text, parents in (
+        ("start", "start it in the background; back when it answers", [shared, listening]),
+        ("run", "the same in the foreground, for systemd", [shared, listening]),
+        ("status", "say whether it runs, and where", [shared]),
+        ("stop", "end it; back when it is gone", [shared]),
+    ):
+        commands.add_parser(name, help=text, description=text, parents=parents)
+    return parser.parse_args()
+
+
+def _warn_of(address: str) -> None:
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address).is_loopback:
+            return
+    if address != "localhost":
+        print(
+            f"luigid: warning: it has no password, and whoever reaches {address} can change what is run and see "
+            "all parameters; a reverse proxy in front of 127.0.0.1 can ask for one, see README.md",
+            file=sys.stderr,
+        )
+
+
+def main() -> int:
+    """What the command line asks for, and its exit code."""
+    arguments = _arguments()
+    place = Place(arguments.folder)
+    try:
+        if arguments.command in ("start", "run"):
+            _warn_of(arguments.address)
+        if arguments.command == "start":
+            return start(place, arguments.address, arguments.port)
+        if arguments.command == "run":
+            serve(place, arguments.address, arguments.port)
+            return 0
+        return status(place) if arguments.command == "status" else stop(place)
+    except LuigidError as error:
+        print(f"luigid: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
