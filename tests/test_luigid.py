@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from luigid import Luigid
+from luigid import Luigid, hasty
 from pictures import gif
 from server import Server
 from workflow import command, stream
@@ -76,8 +76,15 @@ def test_the_dashboard_of_a_cluster_is_linked(luigid: Luigid, server: Server, tm
     assert luigid.tasks("DONE")["WriteFrames"]["tracking_url"].startswith("http://127.0.0.1:")
 
 
-def test_no_luigid_is_a_failure_with_an_exit_code(server: Server, tmp_path: Path) -> None:
-    options = ("--core-rpc-retry-attempts", "1", "--core-rpc-retry-wait", "0")
+def test_no_luigid_is_one_message_with_what_to_do_and_an_exit_code(server: Server, tmp_path: Path) -> None:
     url = server.put("/a", stream(FRAMES))
-    result = command("CombineGif", "--scheduler-port", "9", "--url", url, *options, folder=tmp_path)
-    assert result.returncode != 0
+    settings = {"LUIGI_CONFIG_PATH": str(hasty(tmp_path / "luigi.cfg", attempts=2, wait=0))}
+    result = command("CombineGif", "--scheduler-port", "9", "--url", url, folder=tmp_path, **settings)
+    assert result.returncode == 40
+    assert "RPCError: Errors (2 attempts) when connecting to remote scheduler 'http://localhost:9'; start luigid" in (
+        result.stderr
+    )
+    assert "Traceback" not in result.stderr
+    assert "NoneType" not in result.stderr
+    assert "not consumed" not in result.stderr
+    assert server.requests == []

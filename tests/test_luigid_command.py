@@ -1,0 +1,315 @@
+"""scripts/luigid: the central scheduler as it is started, stopped, and killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from conftest import missing
+from luigid import OurLuigid, free_port, hasty
+from pictures import gif
+from server import Fault, Response, Server, hold
+from waiting import until
+from workflow import CONFIG, changed, command, started, stream, versions
+
+FRAMES = [gif(seed=seed) for seed in range(5)]
+ROOT = Path(__file__).parent.parent
+STAGES = ("Download", "Split", "WriteFrames", "CombineGif")
+
+
+def luigid(folder: Path, *arguments: str | int, config: Path = CONFIG) -> subprocess.CompletedProcess[str]:
+    """Run it in `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "imagetl_luigi.luigid", *map(str, arguments)],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "LUIGI_CONFIG_PATH": str(config)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[OurLuigid]:
+    with OurLuigid(tmp_path, hasty(tmp_path / "luigi.cfg", worker_disconnect_delay=1, disable_persist=1)) as running:
+        yield running
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose luigid, if there is one in the end, is stopped."""
+    yield tmp_path
+    luigid(tmp_path, "stop")
+
+
+def workflow(ours: OurLuigid, url: str) -> list[str]:
+    """What a user types to run it under this luigid."""
+    return ["CombineGif", "--scheduler-port", str(ours.port), "--url", url, "--workspace", "w"]
+
+
+def environment(ours: OurLuigid) -> dict[str, str]:
+    return {"LUIGI_CONFIG_PATH": str(ours.config)}
+
+
+def history(ours: OurLuigid, family: str) -> list[str]:
+    """What its pages show of the one task of that family, the last event first."""
+    (link,) = re.findall("history/by_id/[0-9]+", requests.get(ours.url(f"history/by_name/{family}"), timeout=10).text)
+    page = requests.get(ours.url(link), timeout=10).text
+    return re.findall("<td>(PENDING|RUNNING|DONE|FAILED)</td>", page)
+
+
+def listens_at(pid: int) -> set[tuple[str, int]]:
+    return {tuple(found.laddr) for found in psutil.Process(pid).net_connections() if found.status == "LISTEN"}
+
+
+@pytest.mark.slow
+def test_it_starts_once_says_where_it_listens_and_stops(stopped: Path) -> None:
+    port, other = free_port(), free_port()
+    begun = luigid(stopped, "start", "--port", port)
+    assert begun.returncode == 0, begun.stderr
+    pid = int((stopped / "data/luigid/luigid.pid").read_text())
+    assert begun.stdout.startswith(f"luigid listens at http://127.0.0.1:{port}/ (pid {pid})")
+    assert listens_at(pid) == {("127.0.0.1", port)}
+    assert (stopped / "data/luigid").stat().st_mode & 0o077 == 0  # its state is a pickle
+    assert luigid(stopped, "status").stdout == begun.stdout
+
+    again = luigid(stopped, "start", "--port", port)
+    assert (again.returncode, again.stdout) == (0, begun.stdout)
+    elsewhere = luigid(stopped, "start", "--port", other)
+    assert (elsewhere.returncode, elsewhere.stderr) == (
+        1,
+        f"luigid: a luigid runs in data/luigid already, at http://127.0.0.1:{port}/; stop it first\n",
+    )
+
+    ended = luigid(stopped, "stop")
+    assert (ended.returncode, ended.stdout) == (0, "luigid has stopped\n")
+    with pytest.raises(requests.ConnectionError):
+        requests.head(f"http://127.0.0.1:{port}/", timeout=10)
+    status = luigid(stopped, "status")
+    assert (status.returncode, status.stdout) == (3, "luigid does not run in data/luigid\n")
+    assert luigid(stopped, "stop").returncode == 0
+
+
+def test_what_a_killed_one_left_behind_misleads_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "data/luigid"
+    folder.mkdir(parents=True)
+    (folder / "luigid.pid").write_text(f"{os.getpid()}\n")  # another process has its number by now
+    (folder / "luigid.url").write_text("http://127.0.0.1:9/\n")
+    assert luigid(tmp_path, "status").returncode == 3
+    assert luigid(tmp_path, "stop").stdout == "luigid does not run in data/luigid\n"
+
+
+WRONG: dict[str, tuple[list[str], int, str]] = {
+    "no command": ([], 2, "the following arguments are required: command"),
+    "port": (["start", "--port", "70000"], 2, "'70000' is no port. Allowed: 1 to 65535"),
+    "address": (["start", "--address", "192.0.2.1"], 1, "choose an --address of this machine"),
+    "folder": (["start", "--folder", "/dev/null/x"], 1, "/dev/null/x cannot be luigid's folder: Not a directory"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_flag_is_one_message_that_names_it(tmp_path: Path, mistake: str) -> None:
+    arguments, code, message = WRONG[mistake]
+    said = luigid(tmp_path, *arguments)
+    assert said.returncode == code
+    assert message in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_port_in_use_is_said_and_nothing_is_left_running(server: Server, tmp_path: Path) -> None:
+    said = luigid(tmp_path, "start", "--port", server.port)
+    assert said.returncode == 1
+    assert said.stderr == (
+        f"luigid: luigid cannot listen at http://127.0.0.1:{server.port}/ (Address already in use): "
+        "another program does; end it, or choose another --port\n"
+    )
+    assert luigid(tmp_path, "status").returncode == 3
+
+
+SETTINGS = {
+    "no database": (
+        "[task_history]\ndb_connection = postgresql+psycopg://luigi:hunter2@127.0.0.1:9/luigi",
+        "the task history cannot be kept in postgresql+psycopg://luigi:***@127.0.0.1:9/luigi: ",
+    ),
+    "no address": ("[task_history]\ndb_connection = postgres", "[task_history] db_connection is no address of a data"),
+    "no package": (
+        "[task_history]\ndb_connection = oracle+oracledb://127.0.0.1/luigi",
+        "[task_history] db_connection needs the package oracledb, which is not installed",
+    ),
+    "no number": ("[scheduler]\nretry_count = many", "[scheduler] of luigi.cfg has a setting that cannot be right: "),
+    "no folder": ("[scheduler]\nstate_path = none/state", "[scheduler] state_path: no file can be written in "),
+}
+
+
+@pytest.mark.parametrize("mistake", SETTINGS)
+def test_a_wrong_setting_of_luigi_cfg_is_one_message_without_a_password(tmp_path: Path, mistake: str) -> None:
+    text, message = SETTINGS[mistake]
+    (tmp_path / "luigi.cfg").write_text(text)
+    said = luigid(tmp_path, "run", "--port", free_port(), config=tmp_path / "luigi.cfg")
+    assert said.returncode == 1
+    assert said.stderr.startswith(f"luigid: {message}")
+    assert said.stderr.count("\n") == 1
+    assert "hunter2" not in said.stderr + (tmp_path / "data/luigid/luigid.log").read_text()
+
+
+def test_an_open_address_is_warned_of(stopped: Path) -> None:
+    said = luigid(stopped, "start", "--address", "0.0.0.0", "--port", free_port())
+    assert said.returncode == 0
+    assert "it has no password, and whoever reaches 0.0.0.0" in said.stderr
+
+
+@pytest.mark.slow
+def test_the_script_keeps_to_its_own_folder_wherever_it_is_called_from(tmp_path: Path) -> None:
+    installed = ROOT / ".venv/.installed-luigid"
+    if not installed.exists() or installed.stat().st_mtime < (ROOT / "setup.py").stat().st_mtime:
+        missing("scripts/setup luigid has not been run")
+    script = [ROOT / "scripts/luigid", "status"]
+    said = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
+    assert f" {ROOT / 'data/luigid'}" in said.stdout
+    said = subprocess.run([*script, "--folder", "mine"], cwd=tmp_path, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (3, "luigid does not run in mine\n")
+    assert subprocess.run(script[:1], cwd=tmp_path, capture_output=True).returncode == 2
+
+
+@pytest.mark.slow
+def test_state_history_and_metrics_of_a_run_and_its_restart(ours: OurLuigid, server: Server, tmp_path: Path) -> None:
+    arguments = workflow(ours, server.put("/a", stream(FRAMES)))
+    assert command(*arguments, folder=tmp_path, **environment(ours)).returncode == 0
+    metrics = requests.get(ours.url("metrics"), timeout=10).text
+    for stage in STAGES:
+        assert f'luigi_task_started_total{{family="{stage}"}} 1.0' in metrics
+        assert f'luigi_task_done_total{{family="{stage}"}} 1.0' in metrics
+    ours.process.terminate()
+    assert ours.process.wait() == 0
+    ours.start()
+    assert ours.tasks("DONE").keys() == set(STAGES)
+    (tmp_path / "w/clip.gif").unlink()
+    assert command(*arguments, folder=tmp_path, **environment(ours)).returncode == 0
+    assert len(server.requests) == 1
+    assert history(ours, "CombineGif") == 2 * ["DONE", "RUNNING", "PENDING"]
+
+
+@pytest.mark.slow
+def test_logs_are_put_aside_when_they_are_large(tmp_path: Path) -> None:
+    folder = tmp_path / "luigid"
+    folder.mkdir()
+    full = 10 * 1024 * 1024 - 10
+    for name in ("luigid.log", "access.log"):
+        (folder / name).write_bytes(b"x" * full)
+        for number in range(1, 6):
+            (folder / f"{name}.{number}").write_text(str(number))
+    with OurLuigid(tmp_path) as running:
+        running.ask("task_list")
+        for name in ("luigid.log", "access.log"):
+            until(lambda: (folder / name).stat().st_size < full)  # noqa: B023 - called at once
+            assert (folder / f"{name}.1").stat().st_size == full
+            assert (folder / f"{name}.5").read_text() == "4"
+            assert not (folder / f"{name}.6").exists()
+        assert "GET /api/task_list" in (folder / "access.log").read_text()
+        assert "GET /api/task_list" not in (folder / "luigid.log").read_text()
+
+
+@pytest.fixture
+def go_on(server: Server) -> Iterator[threading.Event]:
+    """Set at the latest before the server ends, which waits for its answers."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def waiting(event: threading.Event) -> Fault:
+    """Send half of the body, and the rest when the event has come."""
+
+    def fault(response: Response) -> None:
+        def pieces() -> Iterator[bytes]:
+            half = len(response.body) // 2
+            yield response.body[:half]
+            event.wait()
+            yield response.body[half:]
+
+        response.pieces = pieces()
+
+    return fault
+
+
+@pytest.mark.slow
+def test_after_kill_9_and_a_restart_the_run_ends_right_and_repeats_nothing(
+    ours: OurLuigid, server: Server, go_on: threading.Event, tmp_path: Path
+) -> None:
+    server.once(waiting(go_on))
+    arguments = workflow(ours, server.put("/a", stream(FRAMES)))
+    with started(*arguments, folder=tmp_path, **environment(ours)) as run:
+        until(lambda: ours.tasks("RUNNING").keys() == {"Download"} and server.requests)
+        ours.kill()
+        ours.start()
+        assert ours.tasks("RUNNING").keys() == {"Download"}
+        assert ours.tasks("PENDING").keys() == {"Split", "WriteFrames", "CombineGif"}
+        ours.kill()
+        go_on.set()  # the download ends while luigid is away
+        until((tmp_path / "w/image-data.img").exists)
+        ours.start()
+        _, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert (tmp_path / "w/clip.gif").exists()
+    assert len(server.requests) == 1
+    assert [errors.count(f" running   {stage}(") for stage in STAGES] == [1, 1, 1, 1]
+    assert "Traceback" not in errors
+    assert ours.tasks("DONE").keys() == set(STAGES)
+    assert history(ours, "Download") == ["DONE", "RUNNING", "PENDING"]
+
+
+@pytest.mark.slow
+def test_the_task_of_a_worker_that_died_while_luigid_was_away_is_given_to_another(
+    ours: OurLuigid, server: Server, tmp_path: Path
+) -> None:
+    server.once(hold(at=100))
+    arguments = workflow(ours, server.put("/a", stream(FRAMES), etag='"1"'))
+    with started(*arguments, folder=tmp_path, **environment(ours)) as run:
+        until(lambda: ours.tasks("RUNNING").keys() == {"Download"} and server.requests)
+        ours.kill()
+        run.kill()
+        run.communicate()
+    ours.start()
+    assert ours.tasks("RUNNING").keys() == {"Download"}
+    until(lambda: "Download" in ours.tasks("PENDING"), every=0.1)
+    again = command(*arguments, "--no-lock", folder=tmp_path, **environment(ours))
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "w/clip.gif").exists()
+
+
+@pytest.mark.slow
+def test_a_failed_stage_is_tried_again_and_repeats_no_finished_work(
+    ours: OurLuigid, server: Server, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "w/frames/frame_02.gif"
+    in_the_way.mkdir(parents=True)
+    arguments = workflow(ours, server.put("/a", stream(FRAMES)))
+    with started(*arguments, folder=tmp_path, **environment(ours)) as run:
+        until(lambda: "WriteFrame" in ours.tasks("FAILED"), every=0.05)
+        finished = versions(tmp_path / "w")
+        in_the_way.rmdir()
+        _, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert "frames/frame_04.gif" in finished
+    assert changed(finished, versions(tmp_path / "w")) == {"frames/frame_02.gif", "clip.gif"}
+    assert len(server.requests) == 1
+    assert [errors.count(f" running   {stage}(") for stage in ("Download", "Split", "CombineGif")] == [1, 1, 1]
+    assert errors.count(" running   WriteFrame(") == 2
+
+
+def test_the_unit_for_systemd_starts_the_script_and_is_valid(program: Callable[[str], str], tmp_path: Path) -> None:
+    unit = (ROOT / "deploy/luigid.service").read_text()
+    assert "ExecStart=/opt/imagetl_luigi/scripts/luigid run " in unit
+    here = tmp_path / "luigid.service"
+    here.write_text(unit.replace("/opt/imagetl_luigi", str(ROOT)))
+    verified = subprocess.run([program("systemd-analyze"), "verify", "--man=no", here], capture_output=True, text=True)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert shutil.which(str(ROOT / "scripts/luigid"))
