@@ -29,6 +29,10 @@ LUIGI = {
     "task_graph",
     "drawing",
     "draw_workflow",
+    "luigid",
+    "luigid_server",
+    "luigid_state",
+    "luigid_history",
 }
 DASK = {"dask_threads", "dask_cluster", "dask_connect", "dask_shared"}
 WORKFLOW = {
@@ -84,18 +88,9 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *(
-            "dask_worker",
-            "dask_chunk",
-            "dask_threads",
-            "dask_cluster",
-            "dask_connect",
-            "dask_shared",
-            "progress",
-            "bar",
-            "run_end",
-        ),
-        *("task_graph", "drawing"),
+        *("dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "dask_shared"),
+        *("progress", "bar", "run_end", "task_graph", "drawing"),
+        *("luigid", "luigid_server", "luigid_state", "luigid_history", "pid_file"),
     ],
 )
 def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) -> None:
@@ -111,6 +106,7 @@ def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) ->
         ("PIL", "still"),
         ("graphviz", "drawing"),
         ("tqdm", "bar"),
+        ("sqlalchemy", "luigid_history"),
     ],
 )
 def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:

@@ -15,6 +15,8 @@ import luigi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from luigi.rpc import RemoteScheduler
+from luigi.worker import TaskStatusReporter
 from pictures import gif
 from server import Server, cut, drip
 from terminal import Terminal
@@ -218,3 +220,33 @@ def test_each_stage_has_a_bar_unless_stages_run_in_processes_of_their_own(
     stages = {("Download", "B"), ("Split", "B"), ("WriteFrames", "frames"), ("CombineGif", "frames")}
     assert shown == (stages if workers == "1" else set())
     assert not any(bar.search(line) for line in lines)
+
+
+@pytest.fixture
+def away() -> RemoteScheduler:
+    """A luigid that is away, which Luigi would ask for minutes."""
+    scheduler = RemoteScheduler("http://127.0.0.1:9/")
+    scheduler._rpc_retry_attempts, scheduler._rpc_retry_wait = 36, 5
+    return scheduler
+
+
+def test_a_luigid_that_is_away_is_said_once_and_keeps_no_stage_from_its_work(
+    stage: Stage, away: RemoteScheduler, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    fetch = away._fetcher.fetch
+    monkeypatch.setattr(away._fetcher, "fetch", lambda url, *rest: (asked.append(url), fetch(url, *rest)))
+    reporter = TaskStatusReporter(away, "task", "worker", None)
+    stage.set_status_message, stage.set_progress_percentage = (
+        reporter.update_status_message,
+        reporter.update_progress_percentage,
+    )
+    report = Progress(stage, "frames")
+    for done in range(1000):
+        report(done, 1000)
+    report(1000, 1000)
+    assert asked == 2 * ["http://127.0.0.1:9/api/set_task_status_message"]  # the first, and the last
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [
+        "Stage goes on, but luigid does not hear how far it is"
+    ]
+    assert (away._rpc_retry_attempts, reporter._scheduler) == (36, away)
