@@ -94,11 +94,11 @@ def test_while_frames_are_written_the_page_shows_the_graph_and_how_far_it_is(
             browser.open(luigid.url())
             until(lambda: browser.find(f"{row('WriteFrames', tmp_path)}//button[contains(@class, 'statusMessage')]"))
             browser.find(f"{row('WriteFrames', tmp_path)}//button[contains(@class, 'statusMessage')]")[0].click()
-            until(lambda: browser.texts("#statusMessageModal pre") == ["256 of 3,000 tasks"])
+            until(lambda: browser.texts("#statusMessageModal pre") == ["256 of 3,000 frames"])
             until(lambda: browser.texts("#statusMessageModal .progress-bar") == ["8%"])
         finally:
             running.send_signal(signal.SIGCONT)
-        until(lambda: browser.texts("#statusMessageModal pre") == ["3,000 of 3,000 tasks"])
+        until(lambda: browser.texts("#statusMessageModal pre") == ["3,000 of 3,000 frames"])
         until(lambda: browser.texts("#statusMessageModal .progress-bar") == ["100%"])
         _, errors = running.communicate()
     assert running.returncode == 0, errors

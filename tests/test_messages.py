@@ -371,7 +371,7 @@ def test_a_run_that_is_stopped_says_so(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_run_that_lacks_its_luigid_says_so(server: Server, tmp_path: Path, chat: dict[str, str]) -> None:
-    impatient = (tmp_path / "chat.cfg").read_text().replace("[core]\n", "[core]\nrpc_retry_attempts = 1\n")
+    impatient = (tmp_path / "chat.cfg").read_text().replace("rpc_retry_attempts = 36", "rpc_retry_attempts = 1")
     (tmp_path / "chat.cfg").write_text(impatient)
     arguments = ("CombineGif", "--scheduler-port", "9", "--url", server.url("/a"), "--workspace", "w")
     lost = command(*arguments, folder=tmp_path, CHAT_WEBHOOK=hook(server), **chat)
