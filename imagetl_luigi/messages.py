@@ -97,11 +97,10 @@ def _answer(settings: MessageSettings, message: dict[str, Any]) -> str:
     """Post the message; what is wrong with the answer, or nothing. A redirect is not followed: who knows where to."""
     import requests  # not needed without a webhook
 
+    patience = 2 * settings.timeout  # who waits for us is less patient, and says why
     with (
         _unheard(),
-        requests.post(
-            settings.webhook, json=message, timeout=settings.timeout, allow_redirects=False, stream=True
-        ) as response,
+        requests.post(settings.webhook, json=message, timeout=patience, allow_redirects=False, stream=True) as response,
     ):
         status = response.status_code
     if 300 <= status < 400:
