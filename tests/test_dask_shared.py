@@ -80,7 +80,7 @@ def test_one_that_was_killed_is_started_anew_and_leaves_nothing(tmp_path: Path) 
     assert shared.address(SETTINGS) != first
     shared.close()
     until(lambda: not clusters())
-    assert not [path for path in Path(os.environ["TMPDIR"]).iterdir() if len(path.name) == len("imagetl_luigi-") + 32]
+    assert list(Path(os.environ["TMPDIR"]).glob("imagetl_luigi-????????????????????????????????")) == []
     psutil.wait_procs(workers, timeout=20)
     assert not [worker for worker in workers if worker.is_running()]
 

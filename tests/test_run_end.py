@@ -19,7 +19,7 @@ from imagetl_luigi import run_end
 from imagetl_luigi.run_end import Run
 
 
-class Made(luigi.Task):
+class Written(luigi.Task):
     """A task that is done once it ran, or does what its name says."""
 
     name = luigi.Parameter()
@@ -30,7 +30,7 @@ class Made(luigi.Task):
     def requires(self) -> list[luigi.Task]:
         if self.name == "does not know what it needs":
             raise ValueError("needs what?")
-        return [Made(name=name, folder=self.folder) for name in self.needs]
+        return [Written(name=name, folder=self.folder) for name in self.needs]
 
     def complete(self) -> bool:
         if self.name == "cannot be looked at":
@@ -49,11 +49,11 @@ class Made(luigi.Task):
         return None
 
 
-class Yields(Made):
+class Yields(Written):
     """A task that finds out what it needs while it runs."""
 
     def run(self) -> Iterator[luigi.Task]:
-        yield Made(name="fails", folder=self.folder)
+        yield Written(name="fails", folder=self.folder)
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_function_is_called_once_a_run_and_in_this_process(runs: list[Run], tmp_path: Path, workers: int) -> None:
-    task = Made(name="a", folder=str(tmp_path), needs=["b", "c"])
+    task = Written(name="a", folder=str(tmp_path), needs=["b", "c"])
     assert build(task, workers=workers).scheduling_succeeded
     (run,) = runs
     assert run.tasks == [task]
     assert run.worker is not None
     assert 0 < run.seconds < 60
     assert (run.error, run.failures) == (None, {})
-    assert run.needs[task.task_id] == [Made(name=name, folder=str(tmp_path)).task_id for name in "bc"]
+    assert run.needs[task.task_id] == [Written(name=name, folder=str(tmp_path)).task_id for name in "bc"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_function_is_called_once_a_run_and_in_this_process(runs: list[Run], tm
     ],
 )
 def test_it_knows_why_a_task_failed(runs: list[Run], tmp_path: Path, name: str, workers: int, text: str) -> None:
-    tasks = [Made(name=which, folder=str(tmp_path)) for which in (name, "well")]
+    tasks = [Written(name=which, folder=str(tmp_path)) for which in (name, "well")]
     luigi.build(tasks, local_scheduler=True, workers=workers)
     assert runs[0].failures.keys() == {tasks[0].task_id}
     assert runs[0].failures[tasks[0].task_id].endswith(text)
@@ -97,13 +97,13 @@ def test_it_knows_why_a_task_failed(runs: list[Run], tmp_path: Path, name: str, 
 def test_what_a_task_yields_is_among_what_it_needs(runs: list[Run], tmp_path: Path) -> None:
     task = Yields(name="a", folder=str(tmp_path))
     build(task)
-    failed = Made(name="fails", folder=str(tmp_path)).task_id
+    failed = Written(name="fails", folder=str(tmp_path)).task_id
     assert runs[0].needs[task.task_id] == [failed]
     assert runs[0].failures.keys() == {failed}
 
 
 def test_a_task_that_succeeds_in_a_retry_is_no_failure(runs: list[Run], tmp_path: Path) -> None:
-    class Second(Made):
+    class Second(Written):
         """Fails at the first time."""
 
         retry_count = 3
@@ -127,7 +127,7 @@ def test_a_task_that_succeeds_in_a_retry_is_no_failure(runs: list[Run], tmp_path
 
 def test_a_run_that_is_stopped_ends_too(runs: list[Run], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        build(Made(name="stopped", folder=str(tmp_path)))
+        build(Written(name="stopped", folder=str(tmp_path)))
     assert isinstance(runs[0].error, KeyboardInterrupt)
     assert runs[0].worker is not None
 
@@ -140,7 +140,7 @@ def test_a_run_without_its_luigid_ends_too(runs: list[Run], tmp_path: Path) -> N
             return scheduler
 
     with pytest.raises(RPCError):
-        luigi.build([Made(name="a", folder=str(tmp_path))], Impatient(), scheduler_port=9)
+        luigi.build([Written(name="a", folder=str(tmp_path))], Impatient(), scheduler_port=9)
     assert isinstance(runs[0].error, RPCError)
 
 
@@ -151,7 +151,7 @@ def test_what_a_function_raises_is_a_warning_and_the_next_is_called(
         raise ValueError("no")
 
     run_end._functions.insert(0, broken)
-    assert build(Made(name="a", folder=str(tmp_path))).scheduling_succeeded
+    assert build(Written(name="a", folder=str(tmp_path))).scheduling_succeeded
     assert "at the end of the run, broken failed: ValueError: no" in caplog.messages
     assert len(runs) == 1
 
@@ -162,14 +162,14 @@ def test_ctrl_c_in_a_function_does_not_keep_the_next_from_being_called(runs: lis
 
     run_end._functions.insert(0, slow)
     with pytest.raises(KeyboardInterrupt):
-        build(Made(name="a", folder=str(tmp_path)))
+        build(Written(name="a", folder=str(tmp_path)))
     assert len(runs) == 1
 
 
 def test_registered_twice_it_is_called_once(runs: list[Run], tmp_path: Path) -> None:
     run_end.call(runs.append)
     run_end.call(run_end._functions[0])
-    build(Made(name="a", folder=str(tmp_path)))
+    build(Written(name="a", folder=str(tmp_path)))
     assert len(runs) == 1
 
 
@@ -180,7 +180,7 @@ def test_a_spawned_process_gets_the_scheduler_itself() -> None:
 
 PLAIN = """
 import os
-from test_run_end import Made
+from test_run_end import Written
 from imagetl_luigi import run_end
 run_end.call(lambda run: print(os.getpid(), run.tasks, run.error))
 """
@@ -189,7 +189,7 @@ run_end.call(lambda run: print(os.getpid(), run.tasks, run.error))
 def test_it_works_for_the_plain_command_with_several_workers(tmp_path: Path) -> None:
     (tmp_path / "plain.py").write_text(PLAIN)
     paths = os.pathsep.join([str(tmp_path), *sys.path])
-    arguments = ["--module", "plain", "Made", "--local-scheduler", "--workers", "3", "--name", "fails"]
+    arguments = ["--module", "plain", "Written", "--local-scheduler", "--workers", "3", "--name", "fails"]
     with subprocess.Popen(
         [LUIGI, *arguments, "--folder", str(tmp_path)],
         env={**os.environ, "PYTHONPATH": paths, "LUIGI_CONFIG_PATH": str(CONFIG)},
@@ -200,5 +200,5 @@ def test_it_works_for_the_plain_command_with_several_workers(tmp_path: Path) -> 
         assert process.stdout
         said = process.stdout.read()
     assert process.returncode == 30
-    assert said.startswith(f"{process.pid} [Made(name=fails,")
+    assert said.startswith(f"{process.pid} [Written(name=fails,")
     assert said.count("\n") == 1
