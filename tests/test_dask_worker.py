@@ -563,8 +563,9 @@ def test_a_process_that_luigi_forked_may_use_it(mode: str, remote: str, log: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("send", ["SIGINT", "SIGTERM", "Ctrl-C"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "send"), [("threads", "SIGINT"), *((mode, send) for mode in MODES for send in ("SIGTERM", "Ctrl-C"))]
+)
 def test_a_signal_ends_the_driver_and_all_that_it_started(mode: str, send: str, remote: str, log: str) -> None:
     address = remote if mode == "remote" else mode
     command = luigi_command(address, log, "--kind=Slow", "--count=5000", "--no-lock")
