@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import luigi
 
-from imagetl_luigi import logs
+from imagetl_luigi import logs, nights
 from imagetl_luigi.errors import ImagetlError
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.manifest import read_manifest
@@ -182,12 +182,18 @@ def _state(run: Run, done: dict[str, bool], waited: set[str]) -> str:
 def _animation(target: GifTarget, state: str, error: str) -> Animation:
     workspace = target.workspace.absolute()
     return Animation(
-        name=one_line(posixpath.basename(workspace.root)),
+        name=one_line(_name(workspace.root)),
         gif=one_line(workspace.gif),
         manifest=workspace.manifest,
         state=state,
         error=error if state == MISSING else "",
     )
+
+
+def _name(root: str) -> str:
+    """The name of a workspace; of a night, with the stream that it is of."""
+    folder, name = posixpath.split(root)
+    return f"{posixpath.basename(folder)}/{name}" if nights.parse(name) else name
 
 
 def _errors(run: Run, scheduled: dict[str, luigi.Task], done: dict[str, bool]) -> Iterator[Error]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,12 @@ class Unreadable(CombineGif):
 
     def complete(self) -> bool:
         raise StorageError("cannot read clip.gif: Permission denied")
+
+
+def test_a_night_is_named_with_its_stream(server: Server, tmp_path: Path, reports: list[Report]) -> None:
+    date = datetime.date(2026, 11, 24)
+    run(NightlyGif(url=server.url("/none"), root=str(tmp_path / "pier"), date=date))
+    assert [animation.name for animation in reports[0].animations] == ["pier/2026-11-24"]
 
 
 def test_what_fails_before_it_runs_is_told(tmp_path: Path, reports: list[Report]) -> None:
