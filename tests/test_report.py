@@ -16,7 +16,7 @@ from pictures import gif
 from server import Server
 from workflow import stream
 
-from imagetl_luigi import CombineGif, Split, report, run_end
+from imagetl_luigi import CombineGif, NightlyGif, Split, report, run_end
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.report import DONE, FAILED, INTERRUPTED, MADE, MISSING, NOTHING, THERE, Animation, Report
 from imagetl_luigi.run_end import Run
