@@ -17,7 +17,6 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagetl_luigi import storage
 from imagetl_luigi.errors import ParameterError
 
 KINDS: dict[str, type] = {"name": str, "url": str, "delimiter": str, "gif": str, "delay": int, "loop": int}
@@ -34,15 +33,17 @@ class Stream:
     parameters: dict[str, Any] = field(hash=False)
 
 
-def read_catalog(path: str) -> list[Stream]:
+def parse_catalog(text: bytes, path: str) -> list[Stream]:
     """The streams of a catalog, in order.
+
+    Args:
+        path: where it is from, to be named in messages.
 
     Raises:
         ParameterError: it is no such file, has no stream, or one that cannot be; the message names it.
-        StorageError: it cannot be read.
     """
     try:
-        tables = tomllib.loads(storage.read_bytes(path).decode())
+        tables = tomllib.loads(text.decode())
     except ValueError as error:  # of TOML or of UTF-8
         raise ParameterError(f"catalog = {path!r} is no TOML: {error}") from None
     found = tables.pop("stream", None)
@@ -68,17 +69,18 @@ def _stream(path: str, number: int, table: Any) -> Stream:
         if kind is None:
             raise ParameterError(f"{path}: stream {number} has {key!r}. Allowed: {', '.join(KINDS)}")
         if type(value) is not kind:
+            shown = "…" if key == "url" else repr(value)  # there may be a password in it
             raise ParameterError(
-                f"{path}: {key} = {value!r} of stream {number} is not possible; "
+                f"{path}: {key} = {shown} of stream {number} is not possible; "
                 f"it must be {'a whole number' if kind is int else 'text in quotes'}"
             )
     for key in ("name", "url"):
         if not table.get(key):
             raise ParameterError(f"{path}: stream {number} has no {key}")
     name = table["name"]
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.casefold() == "logs":
         raise ParameterError(
             f"{path}: name = {name!r} of stream {number} is not possible. Allowed: letters, digits, . _ - "
-            "and no more than 100 of them, the first a letter or digit"
+            "and no more than 100 of them, the first a letter or digit; and not logs, where scripts/nightly has its own"
         )
     return Stream(name, {key: value for key, value in table.items() if key != "name"})

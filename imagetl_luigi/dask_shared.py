@@ -36,7 +36,6 @@ class SharedCluster:
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
         self._folder = os.path.join(tempfile.gettempdir(), f"imagetl_luigi-{uuid.uuid4().hex}")
-        self._process: subprocess.Popen[bytes] | None = None
 
     def address(self, settings: DaskSettings) -> str:
         """Where its scheduler listens; it is started if it does not run.
@@ -47,6 +46,9 @@ class SharedCluster:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         with open(os.path.join(self._folder, "starting"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            end = time.monotonic() + settings.wait_for_workers
+            while self._running() == "" and time.monotonic() < end:  # whoever started it was killed meanwhile
+                time.sleep(0.05)
             return self._running() or self._start(settings)
 
     def close(self) -> None:
@@ -54,14 +56,12 @@ class SharedCluster:
         os.close(self._writing)
         os.close(self._reading)
         end = time.monotonic() + PATIENCE
-        while self._running() and time.monotonic() < end:
+        while self._running() is not None and time.monotonic() < end:
             time.sleep(0.02)
-        if self._process:
-            self._process.poll()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _running(self) -> str | None:
-        """The address, if whoever wrote it is alive, who holds a lock on the file."""
+        """The address, if whoever wrote it is alive, who holds a lock on the file; empty while it is starting."""
         try:
             with open(self._file, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -74,16 +74,17 @@ class SharedCluster:
 
     def _start(self, settings: DaskSettings) -> str:
         said, saying = os.pipe()  # not its standard output, which its workers have as well
-        command = [sys.executable, "-c", _MAIN, self._file, str(saying), json.dumps(asdict(settings))]
+        command = [sys.executable, "-P", "-c", _MAIN, self._file, str(saying), json.dumps(asdict(settings))]
         # in a session of its own, so that the terminal's Ctrl-C reaches the driver alone
-        self._process = subprocess.Popen(  # noqa: S603 - it is this module
+        process = subprocess.Popen(  # noqa: S603 - it is this module
             command, stdin=self._reading, pass_fds=[saying], start_new_session=True
         )
         os.close(saying)
         with open(said) as hearing:
             problem = hearing.read()
+        process.wait()
         address = self._running()
-        if address is None:
+        if not address:
             raise DaskWorkerError(
                 f"no Dask cluster can be started here: {problem or 'it was killed'}; "
                 "correct [dask], or do without it: [dask] scheduler = threads"
@@ -125,8 +126,9 @@ def serve(path: str, saying: int, settings: DaskSettings) -> None:
 
     from imagetl_luigi.dask_cluster import LOCAL, local_cluster
 
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
         with dask.config.set(LOCAL), local_cluster(settings) as cluster:
             file.write(cluster.scheduler_address)
             file.flush()
@@ -143,7 +145,9 @@ def serve(path: str, saying: int, settings: DaskSettings) -> None:
 
 
 def main() -> None:
-    """The process that `SharedCluster` starts."""
+    """What `SharedCluster` starts. It is nobody's child: with a task, Luigi ends all that descends from it."""
+    if os.fork():
+        os._exit(0)
     path, saying, settings = sys.argv[1:]
     try:
         serve(path, int(saying), DaskSettings(**json.loads(settings)))

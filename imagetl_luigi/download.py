@@ -38,14 +38,14 @@ def fetch(
     settings: DownloadSettings,
     limits: Limits,
     progress: Progress,
-    known: str | None = None,
+    known: Source | None = None,
 ) -> Source | None:
     """Fetch `url` (http, https, file, a plain path, or an object such as s3://bucket/key) into `data_file`.
 
     What may pass is tried again, as `settings` say; a Retry-After of the server is honoured.
 
     Args:
-        known: the validator of a version that is not wanted again (`Source.validator`), from this URL.
+        known: a version that is not wanted again, with a validator.
 
     Returns:
         What is known of the source; the same is kept beside the data file. None if the server, or the store,
@@ -86,7 +86,7 @@ def _patiently(
     settings: DownloadSettings,
     limits: Limits,
     progress: Progress,
-    known: str | None,
+    known: Source | None,
 ) -> bool:
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -16,7 +16,7 @@ import json
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
 from imagetl_luigi import storage
@@ -134,15 +134,16 @@ def find_recipe(path: str) -> Recipe | None:
 
 
 def relabel(animation: BinaryIO, out: BinaryIO, recipe: Recipe) -> None:
-    """Write an animation of ours to `out` with another recipe in its comment; all else goes over as it is.
+    """Write an animation of ours to `out` with the recipe of another URL in its comment; all else goes over as it is.
 
     Raises:
-        FrameError: it is none of ours.
+        FrameError: it is none of ours, or made of other frames or in another way.
     """
     head = animation.read(LONGEST_HEAD)
     _, start, end = _find_comment(head)
-    if not end:
-        raise FrameError("the file is no animation of ours; remove it and run again")
+    found = read_recipe(head)
+    if found is None or replace(found, source=recipe.source) != recipe:
+        raise FrameError("the animation was replaced while it was used; run again")
     out.write(head[:start] + _comment(recipe) + head[end:])
     shutil.copyfileobj(animation, out, LONGEST_HEAD)
 

@@ -35,9 +35,9 @@ _REMEDIES = {
     errno.ENOSPC: "free some space there and run again",
     errno.EDQUOT: "free some space there or raise the quota, and run again",
     errno.EFBIG: "the file system or the process limit (ulimit -f) allows no file of this size",
-    errno.EACCES: "allow this user to use it, or choose another --workspace",
-    errno.EPERM: "allow this user to use it, or choose another --workspace",
-    errno.EROFS: "choose a --workspace that can be written to",
+    errno.EACCES: "allow this user to use it, or choose another place",
+    errno.EPERM: "allow this user to use it, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
     errno.EEXIST: "a part of the path is a file; choose another path",
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "it is a folder; choose another path",
@@ -182,10 +182,10 @@ def publish(temporary: str, path: str) -> None:
 def copy(source: str, path: str) -> None:
     """Give the file a second name (link(2)); none of ours is ever changed in place. Copied where there are no links."""
     temporary = _temporary_beside(path)
-    with explaining("write", path):
+    with explaining("copy", f"{source} to {path}"):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
-            os.link(source, temporary)
+            os.link(os.path.realpath(source), temporary)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise

@@ -23,7 +23,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -113,9 +113,9 @@ class Manifest:
             raise ManifestError(f"{self.path} was replaced by another run; run again")
 
     def _frame(self, line: bytes, index: int) -> Frame:
-        fields = _loads(line.rstrip(b",\n"))
+        found = _loads(line.rstrip(b",\n"))
         try:
-            frame = Frame(**fields)
+            frame = Frame(**found)
         except TypeError:
             frame = None
         if frame is None or tuple(map(type, frame)) not in _TYPES:
@@ -179,11 +179,11 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
 
 def copy_manifest(manifest: Manifest, path: str, *, source: Source, same_as: str) -> None:
     """Write a manifest of the same frames from this source at `path`, whole or not at all."""
-    kept = ("fingerprint", "delimiter", "count", "formats", "width", "height", "opaque", "digest")
-    fields = {name: getattr(manifest, name) for name in kept}
+    kept = [field.name for field in fields(manifest) if field.name not in ("path", "source", "same_as")]
+    same = {name: getattr(manifest, name) for name in kept}
     with contextlib.closing(storage.open_read(manifest.path)) as original, storage.atomic_write(path) as file:
         manifest.pass_head(original)
-        file.write(_head({"schema": SCHEMA, "source": asdict(source), **fields, "same_as": same_as}))
+        file.write(_head({"schema": SCHEMA, "source": asdict(source), **same, "same_as": same_as}))
         shutil.copyfileobj(original, file, MiB)
 
 
@@ -206,10 +206,10 @@ def read_manifest(path: str) -> Manifest | None:
             "height": int(),
             "opaque": bool(),
             "digest": str(),
-        } as fields if schema == SCHEMA:
-            del fields["schema"]
+        } as found if schema == SCHEMA:
+            del found["schema"]
             try:
-                return Manifest(path=path, **fields | {"source": Source(**source)})
+                return Manifest(path=path, **found | {"source": Source(**source)})
             except TypeError:  # a field too many
                 return None
     return None
@@ -223,9 +223,9 @@ def _loads(text: bytes) -> Any:
         return None
 
 
-def _head(fields: dict[str, Any]) -> bytes:
+def _head(head: dict[str, Any]) -> bytes:
     """All that comes before the frames."""
-    lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in fields.items()]
+    lines = [f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
     return "".join(["{\n", *lines]).encode("ascii") + _FRAMES
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import luigi
 
 from imagetl_luigi import nights, storage
-from imagetl_luigi.errors import ManifestError, ParameterError
+from imagetl_luigi.errors import ImagetlError, ParameterError
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Manifest, read_manifest
 from imagetl_luigi.parameters import PathParameter, TodayParameter, UrlParameter
@@ -68,7 +68,7 @@ class NightlyGif(SettledTask):
         there = set(nights.listed(any_night.place()))
         some = [date for date in dates if date in there]
         with ThreadPoolExecutor(REQUESTS if storage.is_remote(any_night.place()) else 1) as pool:
-            complete = pool.map(lambda date: any_night.target(date).exists(), some)
+            complete = pool.map(any_night._is_made, some)
             return [date for date, done in zip(some, complete, strict=True) if done]
 
     def check(self) -> None:
@@ -86,6 +86,9 @@ class NightlyGif(SettledTask):
         """Where the files of a night lie."""
         return Workspace.of(nights.url_of(self.url, date), nights.workspace(self.place(), date), gif=self.gif)
 
+    def _url(self) -> str:
+        return nights.url_of(self.url, self.date)
+
     def target(self, date: datetime.date) -> GifTarget:
         """The animation of a night, as CombineGif sees it."""
         url = nights.url_of(self.url, date)
@@ -98,7 +101,7 @@ class NightlyGif(SettledTask):
     def animation(self) -> CombineGif:
         """The task that makes it."""
         place = nights.workspace(self.place(), self.date)
-        task: CombineGif = self.clone(CombineGif, url=nights.url_of(self.url, self.date), workspace=place)
+        task: CombineGif = self.clone(CombineGif, url=self._url(), workspace=place)
         return task
 
     def yields(self) -> list[luigi.Task]:
@@ -110,56 +113,66 @@ class NightlyGif(SettledTask):
 
         Raises:
             DownloadError: it cannot be fetched.
+            ManifestError: the bytes of this night are those of another, which has them no more.
         """
         if self.complete():  # Luigi begins anew when what was yielded is done
             return
-        same = self._named() or self._unchanged()
-        if same is None:
-            yield self.animation()
-            return
-        yield self.clone(date=same)
-        self._take_over(same)
+        with self.hold(self.paths(self.date).root):
+            same = self._recorded() or self._fetched()
+            if same:
+                self._take_over(*same)
+                return
+        yield self.animation()
 
-    def _named(self) -> datetime.date | None:
-        """The night that this one was completed from; its animation may be asked for in another way by now."""
-        manifest = read_manifest(self.paths(self.date).manifest)
+    def _recorded(self) -> tuple[datetime.date, Manifest] | None:
+        """The night that this one was completed from, if it was, and by now its animation is wanted in another way.
+
+        What is at the source now is not of that night. So if the other one has no such animation, its bytes come here.
+        """
+        night = self.paths(self.date)
+        manifest = read_manifest(night.manifest)
         date = nights.parse(manifest.same_as) if manifest else None
-        if manifest is None or date is None or date >= self.date or storage.exists(self.paths(self.date).data_file):
+        if manifest is None or date is None or date >= self.date or storage.exists(night.data_file):
             return None
-        original = read_manifest(self.paths(date).manifest)
-        return date if original and original.source.sha256 == manifest.source.sha256 else None
+        if (manifest.source.url, manifest.delimiter) != (public_url(self._url()), self.delimiter):
+            return None
+        earlier = read_manifest(self.paths(date).manifest)
+        if earlier and earlier.source.sha256 == manifest.source.sha256 and self._is_made(date):
+            return date, earlier
+        nights.fetch_from(self.paths(date), night, manifest.source)
+        return None
 
-    def _unchanged(self) -> datetime.date | None:
+    def _fetched(self) -> tuple[datetime.date, Manifest] | None:
         """Fetch the source; return the last night that is complete if it had the same bytes."""
-        paths = self.paths(self.date)
-        data_file = DataFileTarget(paths, nights.url_of(self.url, self.date))
+        data_file = DataFileTarget(self.paths(self.date), self._url())
         last = self._last()
         source = last[1].source if last else None
-        known = source.validator if source and source.url == public_url(data_file.url) else None
-        with self.hold(paths.root):
-            self.fetch(data_file, known)
-            same = data_file.digest()
-        return last[0] if last and source and same in (None, source.sha256) else None
+        self.fetch(data_file, source if source and source.validator and source.url == public_url(self._url()) else None)
+        return last if source and data_file.digest() in (None, source.sha256) else None
 
     def _last(self) -> tuple[datetime.date, Manifest] | None:
         """The last night before this one that is complete and says what it was made from."""
         for date in reversed(nights.listed(self.place())):
-            manifest = read_manifest(self.paths(date).manifest) if date < self.date else None
-            if manifest and self.target(date).exists():
-                return date, manifest
+            if date < self.date and self._is_made(date):
+                manifest = read_manifest(self.paths(date).manifest)
+                if manifest:
+                    return date, manifest
         return None
 
-    def _take_over(self, same: datetime.date) -> None:
-        """Complete this night from one that is complete. The data file, if it was fetched, is the other's once more."""
-        night, earlier = self.paths(self.date), self.paths(same)
-        manifest = read_manifest(earlier.manifest)
-        if manifest is None:
-            raise ManifestError(f"{earlier.manifest} went away while it was used; run again")
-        url = nights.url_of(self.url, self.date)
+    def _is_made(self, date: datetime.date) -> bool:
+        """Whether the animation of a night is there; one that cannot be looked at is no reason to miss another."""
+        try:
+            return self.target(date).exists()
+        except ImagetlError as error:
+            logger.warning("NightlyGif: the night of %s counts as not made: %s", date, error)
+            return False
+
+    def _take_over(self, date: datetime.date, manifest: Manifest) -> None:
+        """Complete this night from that one. A data file that was fetched goes: its bytes are there already."""
+        night = self.paths(self.date)
         record = read_record(night.data_file) if storage.exists(night.data_file) else None
-        source = record[0] if record else replace(manifest.source, url=public_url(url))
-        with self.hold(night.root):
-            nights.take_over(earlier, manifest, night, source, self.output().recipe(manifest))
-            storage.remove(night.data_file)
-            storage.remove(record_path(night.data_file))
-        logger.info("NightlyGif: %s has the bytes of %s, whose animation it takes", night.root, same)
+        source = record[0] if record else replace(manifest.source, url=public_url(self._url()))
+        nights.take_over(self.paths(date), manifest, night, source, self.output().recipe(manifest))
+        storage.remove(night.data_file)
+        storage.remove(record_path(night.data_file))
+        logger.info("NightlyGif: %s has the bytes of %s, whose animation it takes", night.root, date)

@@ -12,9 +12,10 @@ import os
 import re
 
 from imagetl_luigi import gif, storage
+from imagetl_luigi.errors import ManifestError
 from imagetl_luigi.gif import Recipe
-from imagetl_luigi.manifest import Manifest, copy_manifest
-from imagetl_luigi.source import Source
+from imagetl_luigi.manifest import Manifest, copy_manifest, read_manifest
+from imagetl_luigi.source import Source, read_record, write_record
 from imagetl_luigi.workspace import Workspace
 
 _PLACE = re.compile(r"\{date(?::([^{}]*))?\}")
@@ -56,11 +57,40 @@ def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, source: 
         manifest: of the earlier night.
         source: of the night to be completed.
         recipe: that its animation must bear; it differs in no more than the URL.
+
+    Raises:
+        FrameError: the animation is another by now.
     """
-    name = manifest.same_as or os.path.basename(earlier.root)
+    original = _manifest_of(earlier, manifest.same_as) if manifest.same_as else None
+    there = original is not None and original.source.sha256 == source.sha256
+    name = manifest.same_as if there and manifest.same_as else os.path.basename(earlier.root)
     copy_manifest(manifest, night.manifest, source=source, same_as=name)
     if gif.find_recipe(earlier.gif) == recipe:
         storage.copy(earlier.gif, night.gif)
         return
-    with contextlib.closing(storage.open_read(earlier.gif)) as original, storage.atomic_write(night.gif) as file:
-        gif.relabel(original, file, recipe)
+    with contextlib.closing(storage.open_read(earlier.gif)) as animation, storage.atomic_write(night.gif) as file:
+        gif.relabel(animation, file, recipe)
+
+
+def fetch_from(earlier: Workspace, night: Workspace, source: Source) -> None:
+    """Have the data file of an earlier night at this one as well, whose source had the very same bytes.
+
+    Raises:
+        ManifestError: it is not there any more, or another by now.
+    """
+    record = read_record(earlier.data_file)
+    if record is None or record[0].sha256 != source.sha256 or record[1] != storage.fingerprint(earlier.data_file):
+        raise ManifestError(
+            f"{night.root} has the bytes of {earlier.root}, and {earlier.data_file} is not there any more, or another; "
+            f"to fetch what is at the source now, remove {night.manifest} and run again"
+        )
+    storage.copy(earlier.data_file, night.data_file)
+    write_record(night.data_file, source, str(storage.fingerprint(night.data_file)))
+
+
+def _manifest_of(earlier: Workspace, name: str) -> Manifest | None:
+    """The manifest of the night of that name beside an earlier one."""
+    date = parse(name)
+    return (
+        read_manifest(os.path.join(workspace(os.path.dirname(earlier.root), date), "manifest.json")) if date else None
+    )

@@ -10,19 +10,20 @@ from imagetl_luigi import storage
 from imagetl_luigi.errors import DownloadError, TransientError
 from imagetl_luigi.part import Note, Part
 from imagetl_luigi.settings import Limits, MiB
+from imagetl_luigi.source import Source
 from imagetl_luigi.transfer import Progress, check_size
 
 _REQUEST = 4 * MiB
 
 
 def copy_object(
-    url: str, part: Part, *, limits: Limits, deadline: float, progress: Progress, known: str | None = None
+    url: str, part: Part, *, limits: Limits, deadline: float, progress: Progress, known: Source | None = None
 ) -> bool:
     """Bring `part` to its full length; what is there stays if the object is still the same version.
 
     Args:
         deadline: on the clock of time.monotonic(); the try ends there.
-        known: a version that is not wanted (`Source.validator`).
+        known: a version that is not wanted.
 
     Returns:
         Whether the part is there; False where the object is still the version `known`.
@@ -37,7 +38,7 @@ def copy_object(
     found = storage.stat(url)
     if found is None:
         raise DownloadError(f"there is no object {part.url}; check the url")
-    if known and found.version == known:
+    if known and (known.validator, known.length) == found[::-1]:
         return False
     check_size(found.size, part.url, limits)
     if (part.note.validator, part.note.length) != (found.version, found.size):

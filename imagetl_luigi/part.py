@@ -32,6 +32,7 @@ class Note:
 
     Attributes:
         validator: what If-Range may be given to get more of the same bytes, if anything.
+        location: where a redirect led.
         length: of the whole file, if it is known.
         batch: a name that no other bytes have.
     """
@@ -40,6 +41,7 @@ class Note:
     etag: str | None = None
     last_modified: str | None = None
     validator: str | None = None
+    location: str | None = None
     length: int | None = None
     batch: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -105,6 +107,7 @@ class Part:
                 etag=sealed.etag,
                 last_modified=sealed.last_modified,
                 validator=sealed.validator,
+                location=sealed.location,
                 length=sealed.length,
             )
         if note is None or note.url != self.url:
@@ -169,6 +172,7 @@ class Part:
             etag=self.note.etag,
             last_modified=self.note.last_modified,
             validator=self.note.validator,
+            location=self.note.location,
             length=self.size,
             sha256=self.digest.hexdigest(),
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),

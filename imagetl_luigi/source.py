@@ -38,6 +38,7 @@ class Source:
         url: without user, password, fragment and the secrets of its query.
         etag, last_modified: as the server gave them, or None.
         validator: the one of them that no other bytes have (RFC 9110, 8.8.1), or None if neither is so strong.
+        location: the URL that answered, as `url`, if that one redirected to another.
         length: bytes.
         sha256: of the whole file.
         fetched_at: UTC, ISO 8601; None for a file that somebody put there by hand.
@@ -47,6 +48,7 @@ class Source:
     etag: str | None = None
     last_modified: str | None = None
     validator: str | None = None
+    location: str | None = None
     length: int
     sha256: str
     fetched_at: str | None = None

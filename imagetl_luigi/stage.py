@@ -66,8 +66,8 @@ class SettledTask(ImagetlTask):
         """Hold a workspace: two runs that change the same files would mix them."""
         return storage.locked(root, lambda: logger.info("%s waits for another run in %s", self.task_family, root))
 
-    def fetch(self, target: DataFileTarget, known: str | None = None) -> Source | None:
-        """Fetch the data file, unless it is there or the source is still the version `known` (`Source.validator`).
+    def fetch(self, target: DataFileTarget, known: Source | None = None) -> Source | None:
+        """Fetch the data file, unless it is there or the source is still the version `known`.
 
         Returns:
             What was fetched; None if nothing was to be.
@@ -79,7 +79,7 @@ class SettledTask(ImagetlTask):
         if other and storage.exists(target.path):
             raise SourceConflict(
                 f"{target.path} was fetched from {other} and not from {public_url(target.url)}; "
-                "choose another --workspace or --data-file, or remove the file"
+                "choose another place, or remove the file"
             )
         if target.exists():  # another run may have fetched it while we waited for the workspace
             return None

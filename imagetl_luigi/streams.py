@@ -8,8 +8,8 @@ from typing import Any
 import luigi
 
 from imagetl_luigi import storage
-from imagetl_luigi.catalog import Stream, read_catalog
-from imagetl_luigi.errors import ParameterError, StorageError
+from imagetl_luigi.catalog import Stream, parse_catalog
+from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
 from imagetl_luigi.nightly import NightlyGif
 from imagetl_luigi.parameters import OptionalDayParameter, PathParameter
 from imagetl_luigi.stage import SettledTask
@@ -34,13 +34,22 @@ class CombineGifs(SettledTask, luigi.WrapperTask):
     def check(self) -> None:
         """Refuse a catalog with any stream that cannot be."""
         super().check()
-        try:
-            self._streams = [self._task(stream) for stream in read_catalog(self.catalog)]
-        except StorageError as error:
-            raise ParameterError(f"catalog = {self.catalog!r}: {error}") from error
+        self._text = b""
+        self.requires()
+
+    def complete(self) -> bool:
+        """Whether all animations are there. One that cannot be looked at is for Luigi to report, and stops no other."""
+        return all(map(_is_there, self.requires()))
 
     def requires(self) -> list[luigi.Task]:
-        """The animation of each stream."""
+        """The animation of each stream, as the catalog is now: Luigi keeps a task for as long as a process lives."""
+        try:
+            text = storage.read_bytes(self.catalog)
+        except StorageError as error:
+            raise ParameterError(f"catalog = {self.catalog!r}: {error}") from error
+        if text != self._text:
+            self._streams = [self._task(stream) for stream in parse_catalog(text, self.catalog)]
+            self._text = text
         return self._streams
 
     def _task(self, stream: Stream) -> luigi.Task:
@@ -56,3 +65,10 @@ class CombineGifs(SettledTask, luigi.WrapperTask):
             return make(workspace=place, **parameters)
         except ParameterError as error:
             raise ParameterError(f"{self.catalog}: stream {stream.name!r}: {error}") from error
+
+
+def _is_there(task: luigi.Task) -> bool:
+    try:
+        return bool(task.complete())
+    except ImagetlError:
+        return False

@@ -19,6 +19,7 @@ import urllib3
 from imagetl_luigi.errors import DownloadError, TransientError
 from imagetl_luigi.part import Note, Part
 from imagetl_luigi.settings import DownloadSettings, Limits
+from imagetl_luigi.source import Source, public_url
 
 PIECE = 1 << 18
 """Bytes read at a time at the most."""
@@ -42,13 +43,13 @@ def transfer(
     limits: Limits,
     deadline: float,
     progress: Progress,
-    known: str | None = None,
+    known: Source | None = None,
 ) -> bool:
-    """Bring `part` to its full length, unless the server vouches that the source is still the version `known`.
+    """Bring `part` to its full length, unless the server vouches that the source is still `known`.
 
     Args:
         deadline: on the clock of time.monotonic(); the try ends there.
-        known: the validator of a version (`Source.validator`). A part that is begun is of another one.
+        known: a version of the source, with a validator. A part that is begun is of another one.
 
     Returns:
         Whether the part is there; False where it is not wanted.
@@ -91,22 +92,23 @@ def check_size(size: int, url: str, limits: Limits) -> None:
         )
 
 
-def _request(url: str, part: Part, settings: DownloadSettings, known: str | None) -> requests.Response:
+def _request(url: str, part: Part, settings: DownloadSettings, known: Source | None) -> requests.Response:
     headers = {"Accept-Encoding": "identity"}  # or Content-Length would be that of a compressed body
     if part.size and part.note.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.note.validator}
-    elif known:
-        headers |= {"If-None-Match" if known.startswith('"') else "If-Modified-Since": known}
+    elif known and known.validator:
+        headers |= {"If-None-Match" if known.validator.startswith('"') else "If-Modified-Since": known.validator}
     timeout = (settings.connect_timeout, settings.read_timeout)
     return requests.get(url, headers=headers, timeout=timeout, stream=True)
 
 
-def _vouches(response: requests.Response, known: str) -> bool:
-    """Whether a 304 says that every byte is still that of `known` (RFC 9110, 13.1.2 and 13.1.3).
+def _vouches(response: requests.Response, known: Source) -> bool:
+    """Whether a 304 says that every byte is still that of `known`: it must name the same version of the same resource.
 
-    If-None-Match compares weakly, so a server that has weakened the ETag since then vouches for nothing.
+    If-None-Match compares weakly, and to If-Modified-Since any older date is the same (RFC 9110, 13.1.2 and 13.1.3).
     """
-    return not known.startswith('"') or response.headers.get("ETag", known) == known
+    named = (response.headers.get("ETag"), response.headers.get("Last-Modified"))
+    return known.validator in named and public_url(response.url) == (known.location or known.url)
 
 
 def _check_status(response: requests.Response, part: Part) -> None:
@@ -155,6 +157,7 @@ def _note(response: requests.Response, part: Part) -> Note:
         etag=response.headers.get("ETag"),
         last_modified=response.headers.get("Last-Modified"),
         validator=_validator(response),
+        location=public_url(response.url) if response.history else None,
         length=response.raw.length_remaining,
     )
 

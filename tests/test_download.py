@@ -94,7 +94,7 @@ def get(url: str, data_file: str, **options: Any) -> Source:
 
 
 def get_unless(
-    known: str | None,
+    known: Source | None,
     url: str,
     data_file: str,
     *,
@@ -147,11 +147,11 @@ def test_a_version_that_is_known_is_not_sent_again_and_leaves_nothing(
     assert source.validator == names.get("etag", LONG_AGO)
     other = f"{os.path.dirname(data_file)}/other/b.img"
     server.once(status(503))  # the question is as patient as the download
-    assert get_unless(source.validator, url, other) is None
+    assert get_unless(source, url, other) is None
     assert [request.sent for request in server.requests] == [len(BODY), 2, 0]
     assert files(other) == []
     server.put("/a.img", BODY[::-1], etag='"2"')
-    changed = get_unless(source.validator, url, other)
+    changed = get_unless(source, url, other)
     assert changed
     assert read(other) == BODY[::-1]
 
@@ -165,19 +165,49 @@ def test_what_is_no_strong_validator_makes_no_version_known(
 
 def test_a_304_about_an_etag_that_became_weak_is_not_believed(server: Server, data_file: str) -> None:
     url = server.put("/a.img", BODY, etag='W/"1"')
-    source = get_unless('"1"', url, data_file)
+    source = get_unless(version(url, '"1"'), url, data_file)
     assert source
     assert read(data_file) == BODY
     assert asked(server, "If-None-Match") == ['"1"', None]
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+def test_a_304_that_does_not_name_the_version_is_not_believed(server: Server, data_file: str, name: str) -> None:
+    url = server.put("/a.img", BODY, **{name: LONG_AGO if name == "Last-Modified" else '"1"'})  # type: ignore[arg-type]
+    known = version(url, LONG_AGO if name == "Last-Modified" else '"1"')
+    server.once(header(name, None))
+    assert get_unless(known, url, data_file)
+    assert [request.sent for request in server.requests] == [0, len(BODY)]
+
+
+def test_a_304_is_believed_only_from_where_the_version_came(server: Server, data_file: str) -> None:
+    old, new = server.put("/24.img", BODY, etag='"1"'), server.put("/25.img", BODY[::-1], etag='"1"')
+    latest = server.put("/latest", b"")
+    server.once(redirect(old))
+    source = get(latest, data_file)
+    assert source.location == old
+    other = f"{os.path.dirname(data_file)}/other/b.img"
+    server.once(redirect(old))
+    assert get_unless(source, latest, other) is None
+    for _ in range(2):  # with the question, and without
+        server.once(redirect(new))
+        server.once()
+    assert get_unless(source, latest, other)
+    assert read(other) == BODY[::-1]
+
+
+def version(url: str, validator: str) -> Source:
+    """A version of the source that was fetched before."""
+    return Source(url=url, validator=validator, length=len(BODY), sha256="")
 
 
 def test_what_was_begun_is_of_another_version_and_gone_on_with(server: Server, data_file: str) -> None:
     url = server.put("/a.img", BODY, etag='"2"')
     server.always(cut(4_000))
     with pytest.raises(DownloadError):
-        get_unless('"1"', url, data_file, retries=0)
+        get_unless(version(url, '"1"'), url, data_file, retries=0)
     server.always()
-    assert get_unless('"1"', url, data_file)
+    assert get_unless(version(url, '"1"'), url, data_file)
     assert read(data_file) == BODY
     assert asked(server, "If-None-Match") == ['"1"', None]
 

@@ -562,7 +562,7 @@ def test_a_recipe_that_breaks_off_is_none() -> None:
 @pytest.mark.parametrize("opaque", [False, True])
 def test_with_another_recipe_only_the_comment_is_another(tmp_path: Path, loop: int, opaque: bool) -> None:
     clip = combined([gif((4, 4), seed=seed) for seed in range(3)], (4, 4), opaque, replace(RECIPE, loop=loop))
-    other = replace(RECIPE, loop=loop, source="f" * 16, delimiter="x" * 700)
+    other = replace(RECIPE, loop=loop, source="f" * 700)
     out = io.BytesIO()
     relabel(io.BytesIO(clip), out, other)
     assert read_recipe(out.getvalue()) == other
@@ -571,10 +571,15 @@ def test_with_another_recipe_only_the_comment_is_another(tmp_path: Path, loop: i
     assert back.getvalue() == clip
 
 
-def test_what_is_no_animation_of_ours_gets_no_label() -> None:
+@pytest.mark.parametrize(
+    "clip",
+    [gif(), combined([gif((4, 4))], (4, 4), True, replace(RECIPE, delay=500))],
+    ids=["foreign", "another delay"],
+)
+def test_what_is_not_the_same_animation_gets_no_label(clip: bytes) -> None:
     out = io.BytesIO()
-    with pytest.raises(FrameError, match="no animation of ours"):
-        relabel(io.BytesIO(gif()), out, RECIPE)
+    with pytest.raises(FrameError, match="was replaced while it was used"):
+        relabel(io.BytesIO(clip), out, RECIPE)
     assert out.getvalue() == b""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from server import Server, header, status
 from workflow import build, changed, command, stream, versions
 
 from imagetl_luigi import NightlyGif
-from imagetl_luigi.errors import ParameterError
+from imagetl_luigi import gif as gif_module
+from imagetl_luigi.errors import ParameterError, StorageError
+from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Manifest, read_manifest
 
 DATA = stream([gif(seed=seed) for seed in range(3)])
@@ -129,17 +132,37 @@ def test_a_night_after_unchanged_ones_names_the_one_with_the_frames(server: Serv
     assert manifest(6).same_as is None
 
 
-def test_another_delay_for_a_night_without_frames_is_made_from_the_night_that_has_them(server: Server) -> None:
+def test_another_delay_for_a_night_without_frames_is_made_of_the_bytes_of_the_night_that_has_them(
+    server: Server,
+) -> None:
     url = server.put("/a", DATA, etag='"1"')
     assert made(night(1, url))
     assert made(night(2, url))
+    before = versions(Path("n/2026-11-01"))
     server.put("/a", OTHER, etag='"2"')
     slow = night(2, url, delay=500)
     assert not slow.complete()
     assert made(slow)
     assert len(server.requests) == 2
-    assert manifest(2).same_as == "2026-11-01"
     assert manifest(2).count == 3
+    assert changed(before, versions(Path("n/2026-11-01"))) == set()
+    assert os.path.samefile("n/2026-11-01/image-data.img", "n/2026-11-02/image-data.img")
+
+
+def test_another_delay_for_a_night_whose_bytes_are_gone_is_an_error_and_changes_nothing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.put("/a", DATA, etag='"1"')
+    assert made(night(1, url))
+    assert made(night(2, url))
+    Path("n/2026-11-01/image-data.img").unlink()
+    before = versions(Path("n"))
+    server.put("/a", OTHER, etag='"2"')
+    assert not made(night(2, url, delay=500))
+    assert "n/2026-11-02 has the bytes of n/2026-11-01, and n/2026-11-01/image-data.img is not there" in caplog.text
+    assert "to fetch what is at the source now, remove n/2026-11-02/manifest.json and run again" in caplog.text
+    assert len(server.requests) == 2
+    assert changed(before, versions(Path("n"))) == set()
 
 
 def test_a_night_whose_bytes_are_those_of_an_earlier_one_with_other_parameters_is_made_anew(server: Server) -> None:
@@ -173,6 +196,52 @@ def test_a_manifest_that_names_no_earlier_night_is_not_followed(server: Server, 
     Path("n/2026-11-02/clip.gif").unlink()
     assert made(night(2, url))
     assert manifest(2).same_as == "2026-11-01"
+
+
+@pytest.mark.parametrize("what", ["removed", "made anew"])
+def test_a_night_names_only_one_that_still_has_its_bytes(server: Server, what: str) -> None:
+    url = server.put("/a", DATA, etag='"1"')
+    for day in (1, 2):
+        assert made(night(day, url))
+    shutil.rmtree("n/2026-11-01")
+    if what == "made anew":
+        server.put("/a", OTHER, etag='"2"')
+        assert made(night(1, url))
+        server.put("/a", DATA, etag='"1"')
+    assert made(night(3, url))
+    assert manifest(3).same_as == "2026-11-02"
+
+
+def test_a_file_with_an_older_date_is_another_file(server: Server) -> None:
+    url = server.put("/a", DATA, last_modified=LONG_AGO)
+    assert made(night(1, url))
+    server.put("/a", OTHER, last_modified="Tue, 01 Jan 2019 00:00:00 GMT")
+    server.once(status(304))  # as servers answer that take any date before for the same
+    server.once()
+    assert made(night(2, url))
+    assert manifest(2).same_as is None
+
+
+def test_an_old_night_that_cannot_be_looked_at_is_no_reason_to_miss_another(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.put("/a", DATA, etag='"1"')
+    assert made(night(1, url))
+    assert made(night(2, url))
+    find = gif_module.find_recipe
+
+    def refuse(path: str) -> Recipe | None:
+        if "2026-11-02" in path:
+            raise StorageError("cannot read it: Permission denied")
+        return find(path)
+
+    monkeypatch.setattr(gif_module, "find_recipe", refuse)
+    assert made(night(3, url))
+    assert manifest(3).same_as == "2026-11-01"
+    assert "the night of 2026-11-02 counts as not made: cannot read it: Permission denied" in caplog.text
+    dates = [datetime.date(2026, 11, day) for day in (1, 2, 3)]
+    bulk = NightlyGif.bulk_complete.__func__
+    assert bulk(lambda **given: NightlyGif(url=url, root="n", **given), dates) == [dates[0], dates[2]]
 
 
 def test_a_source_that_is_gone_fails_the_night_and_leaves_the_others(server: Server) -> None:

@@ -112,10 +112,10 @@ def test_an_object_that_is_known_is_not_read(url: str, data_file: str) -> None:
     source = get(url, data_file)
     other = f"{data_file.rpartition('/')[0]}/other/b.img"
     quick = {"settings": DownloadSettings(), "limits": Limits(), "progress": lambda *_: None}
-    assert fetch(url, other, known=source.validator, **quick) is None
+    assert fetch(url, other, known=source, **quick) is None
     assert left(other) == []
     storage.write_bytes(url, BODY[::-1])
-    assert fetch(url, other, known=source.validator, **quick)
+    assert fetch(url, other, known=source, **quick)
     assert storage.read_bytes(other) == BODY[::-1]
 
 

@@ -185,7 +185,7 @@ def test_another_url_into_the_same_data_file_fails_and_changes_nothing(
     other = server.put("/other.img", stream(FRAMES[:2]))
     assert not build(task.clone(url=other)).scheduling_succeeded
     assert versions(place) == before
-    assert f"was fetched from {task.url} and not from {other}; choose another --workspace" in caplog.text
+    assert f"was fetched from {task.url} and not from {other}; choose another place" in caplog.text
     assert "Traceback" not in caplog.text
 
 

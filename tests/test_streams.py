@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pictures import gif
 from server import Server, status
-from workflow import command, stream
+from workflow import build, command, stream
 
 from imagetl_luigi import CombineGif, CombineGifs, NightlyGif
+from imagetl_luigi.errors import StorageError
+from imagetl_luigi.targets import GifTarget
 
 DATA = stream([gif(seed=seed) for seed in range(3)])
 RUN = ("CombineGifs", "--local-scheduler", "--catalog", "streams.toml", "--download-retry-wait", "0")
@@ -37,6 +39,14 @@ def test_each_stream_has_a_folder_of_its_name(write: Write) -> None:
     assert tasks == [CombineGif(url=f"{url}.img", workspace=f"r/{name}", delay=40) for name, url in ("ax", "by")]
 
 
+def test_a_catalog_that_has_changed_is_read_anew(write: Write) -> None:
+    write({"a": "x.img"})
+    task = CombineGifs(catalog="streams.toml", root="r")
+    write({"b": "x.img"})
+    assert CombineGifs(catalog="streams.toml", root="r") is task
+    assert task.requires() == [CombineGif(url="x.img", workspace="r/b")]
+
+
 def test_with_a_date_each_stream_is_a_night(write: Write) -> None:
     write({"a": "x{date}.img"})
     date = datetime.date(2026, 11, 24)
@@ -59,6 +69,25 @@ def test_a_stream_that_fails_does_not_stop_the_others_and_is_named(
     asked = len(server.requests)
     assert command(*RUN, "--root", "r", folder=tmp_path).returncode == 0
     assert [request.path for request in server.requests[asked:]] == ["/none"]
+
+
+def test_a_stream_that_cannot_be_looked_at_does_not_stop_the_others(
+    server: Server, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write({name: server.put(f"/{name}", DATA) for name in "abc"})
+    build(CombineGif(url=server.url("/a"), workspace="r/a"))
+    (tmp_path / "r/b/clip.gif").mkdir(parents=True)
+    stat = GifTarget.exists
+
+    def refuse(target: GifTarget) -> bool:
+        if "r/b" in target.path:
+            raise StorageError("cannot read it: Permission denied")
+        return stat(target)
+
+    monkeypatch.setattr(GifTarget, "exists", refuse)
+    build(CombineGifs(catalog="streams.toml", root="r"))
+    assert (tmp_path / "r/c/clip.gif").is_file()
+    assert "1 of 3 streams failed: b: StorageError: cannot read it: Permission denied" in caplog.text
 
 
 def test_a_night_of_streams_fetches_only_what_has_changed(server: Server, tmp_path: Path, write: Write) -> None:
