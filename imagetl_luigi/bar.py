@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -28,12 +28,37 @@ class Bar(tqdm):  # type: ignore[type-arg]
         self.update(done - self.n)
 
 
+class _Above:
+    """Standard error while there is a bar: whole lines are written above it, whoever writes them."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._begun = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._terminal, name)
+
+    def write(self, text: str) -> int:
+        """Write the lines that are whole by now."""
+        lines, end, self._begun = (self._begun + text).rpartition("\n")
+        if end:
+            Bar.write(lines, file=self._terminal)
+        return len(text)
+
+    def close(self) -> None:
+        """Write what there is of a line."""
+        self._terminal.write(self._begun)
+
+
 @contextlib.contextmanager
 def shown(name: str, noun: str, done: int, total: int | None) -> Iterator[Bar]:
     """A bar on standard error, gone when the block ends; until then, log lines are written above it."""
     in_bytes = noun == "bytes"
+    terminal = sys.stderr
     with (
         _logs_above(),
+        contextlib.closing(_Above(terminal)) as above,
+        contextlib.redirect_stderr(cast(TextIO, above)),
         Bar(
             desc=name,
             initial=done,
@@ -41,7 +66,7 @@ def shown(name: str, noun: str, done: int, total: int | None) -> Iterator[Bar]:
             unit="B" if in_bytes else f" {noun}",
             unit_scale=in_bytes,
             unit_divisor=1024,
-            file=sys.stderr,
+            file=terminal,
             leave=False,
             dynamic_ncols=True,
         ) as bar,

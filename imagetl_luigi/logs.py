@@ -16,9 +16,13 @@ _OURS = re.compile(r"Traceback \(most recent call last\):\n(?:.*\n)*?imagetl_lui
 """A traceback in a text, up to the name of an error of ours that ends it."""
 
 
+_PASSWORD = re.compile(r"(?<=://)[^/@:\s]*:[^/@\s]*@")
+"""User and password in a URL, such as that of a luigid behind a proxy."""
+
+
 class _Message(logging.Filter):
     """Puts the message of an ImagetlError, or of an error of somebody else's that has a remedy, in the place of its
-    traceback; all else passes as it is.
+    traceback, and keeps passwords of URLs out; all else passes as it is.
     """
 
     def __init__(self, remedies: Mapping[type[BaseException], str]) -> None:
@@ -34,10 +38,12 @@ class _Message(logging.Filter):
             remedy = self._remedies.get(type(error))
             record.msg, record.args = f"{record.getMessage()}\n{explain(error)}{f'; {remedy}' if remedy else ''}", ()
             record.exc_info = record.exc_text = None
-        elif record.exc_info == (None, None, None):  # a traceback was asked for where there was none
+        if record.exc_info == (None, None, None):  # a traceback was asked for where there was none
             record.exc_info = None
-        elif isinstance(record.msg, str):  # errors in complete() come as text
-            record.msg = without_traceback(record.msg)
+        if isinstance(record.msg, str):  # errors in complete() come as text
+            record.msg = without_passwords(without_traceback(record.msg))
+            if isinstance(record.args, tuple):
+                record.args = tuple(without_passwords(one) if isinstance(one, str) else one for one in record.args)
         return True
 
 
@@ -46,9 +52,18 @@ def without_traceback(text: str) -> str:
     return _OURS.sub("", text)
 
 
+def without_passwords(text: str) -> str:
+    """The text without users and passwords in URLs.
+
+    >>> without_passwords("cannot reach https://me:pw@luigi.example.org/")
+    'cannot reach https://luigi.example.org/'
+    """
+    return _PASSWORD.sub("", text)
+
+
 def explain(error: BaseException) -> str:
     """The error in one line: its kind and its message."""
-    return f"{type(error).__name__}: {error}"
+    return without_passwords(f"{type(error).__name__}: {error}")
 
 
 def install(remedies: Mapping[type[BaseException], str]) -> None:

@@ -10,7 +10,7 @@ import html
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +22,9 @@ from imagetl_luigi.logs import logger
 from imagetl_luigi.report import Report
 from imagetl_luigi.run_end import Run
 from imagetl_luigi.settings import MessageSettings
+
+MAIL_PATIENCE = 60.0
+"""Seconds for a mail in all: a dozen questions and answers, each of which [smtp] timeout bounds."""
 
 
 def tell(run: Run) -> None:
@@ -47,11 +50,17 @@ def _mail(summary: Report, receiver: str) -> None:
     """Have Luigi send a mail: it logs that a server does not answer within [smtp] timeout, and raises nothing then."""
     settings = notifications.email()
     text = f"<pre>{html.escape(summary.text)}</pre>" if settings.format == "html" else summary.text
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r"Parameter .* is not of type string", UserWarning
-        )  # Luigi, of its own defaults
-        notifications.send_email(summary.headline, text, settings.sender, [receiver])
+
+    def send() -> str:
+        with warnings.catch_warnings():
+            # Luigi's, of its own defaults
+            warnings.filterwarnings("ignore", r"Parameter .* is not of type string", UserWarning)
+            notifications.send_email(summary.headline, text, settings.sender, [receiver])
+        return ""
+
+    trouble = _within(MAIL_PATIENCE, send, f"its server did not take it within {MAIL_PATIENCE:g} s")
+    if trouble:
+        logger.warning("the mail to %s was not sent: %s", receiver, trouble)
 
 
 def content(summary: Report) -> dict[str, Any]:
@@ -72,23 +81,28 @@ def content(summary: Report) -> dict[str, Any]:
     }
 
 
-def _post(summary: Report, settings: MessageSettings) -> None:
-    """Post it, within the time-out. It runs in a thread that nobody waits for longer, because the time-outs of sockets
-    hold neither for a resolver nor for an answer that drips.
+def _within(seconds: float, work: Callable[[], str], late: str) -> str:
+    """What `work` says is wrong, or `late` if it takes longer. It runs in a thread that nobody waits for then: the
+    time-outs of sockets hold neither for a resolver nor for an answer that drips.
     """
-    posted: Future[str] = Future()
+    done: Future[str] = Future()
 
-    def post() -> None:
+    def run() -> None:
         try:
-            posted.set_result(_answer(settings, content(summary)))
+            done.set_result(work())
         except Exception as error:
-            posted.set_result(_reason(error))
+            done.set_result(_reason(error))
 
-    threading.Thread(target=post, name="webhook", daemon=True).start()
+    threading.Thread(target=run, name="message", daemon=True).start()
     try:
-        trouble = posted.result(settings.timeout)
+        return done.result(seconds)
     except TimeoutError:
-        trouble = f"it did not answer within [messages] timeout = {settings.timeout:g} s"
+        return late
+
+
+def _post(summary: Report, settings: MessageSettings) -> None:
+    late = f"it did not answer within [messages] timeout = {settings.timeout:g} s"
+    trouble = _within(settings.timeout, lambda: _answer(settings, content(summary)), late)
     if trouble:
         logger.warning("the webhook of [messages] did not take the message: %s", trouble)
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +48,8 @@ class Progress:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if multiprocessing.parent_process() is None and sys.stderr is not None and sys.stderr.isatty():
+        terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if terminal and multiprocessing.parent_process() is None:
             self._bar_at = time.monotonic() + BAR_AFTER
         return self
 

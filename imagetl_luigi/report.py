@@ -255,7 +255,7 @@ def one_line(text: str) -> str:
     >>> one_line("a\r\nBcc: b\x1b[31m")
     'a Bcc: b�[31m'
     """
-    shown = " ".join(text.split())
+    shown = " ".join(logs.without_passwords(text).split())
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in shown)
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 

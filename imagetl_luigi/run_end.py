@@ -46,6 +46,7 @@ class Run:
 
 
 _functions: list[Callable[[Run], None]] = []
+_under_way: list[Run] = []
 
 
 def call(function: Callable[[Run], None]) -> None:
@@ -68,6 +69,7 @@ def _calling(schedule_and_run: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         start = time.monotonic()
         run = Run(list(tasks))
+        _under_way.append(run)
         factory = _Factory(worker_scheduler_factory or luigi.interface._WorkerSchedulerFactory(), run)
         try:
             return schedule_and_run(run.tasks, factory, override_defaults)
@@ -76,8 +78,11 @@ def _calling(schedule_and_run: Callable[..., Any]) -> Callable[..., Any]:
             raise
         finally:
             run.seconds = time.monotonic() - start
+            _under_way.pop()
             with contextlib.ExitStack() as stack:  # Ctrl-C in one of them does not keep the next from being called
-                for function in reversed(_functions):
+                for function in reversed(
+                    [] if _under_way else _functions
+                ):  # luigi.build in a task is no run of its own
                     stack.callback(_call, function, run)
 
     wrapped.calls_run_end = True  # type: ignore[attr-defined]

@@ -179,6 +179,21 @@ def test_a_mail_server_that_does_not_work_fails_no_run(
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
 
 
+def test_a_mail_server_that_drips_holds_no_run_up(
+    server: Server,
+    tmp_path: Path,
+    configuration: LuigiConfigParser,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messages, "MAIL_PATIENCE", 0.3)
+    with answering(b"2" * 1000, pause=0.05) as port:
+        configuration.read_dict({"email": {"receiver": "me@example.org"}})
+        configuration.read_dict({"smtp": {"host": "127.0.0.1", "port": str(port), "timeout": "0.3"}})
+        assert run(server.put("/a", stream(FRAMES)), tmp_path / "cam")
+    assert "the mail to me@example.org was not sent: its server did not take it within 0.3 s" in caplog.text
+
+
 def test_a_post_says_how_a_run_ended(server: Server, tmp_path: Path, configuration: LuigiConfigParser) -> None:
     post_to(hook(server), configuration)
     url = server.put("/a", stream(FRAMES))
@@ -373,13 +388,15 @@ def test_a_run_that_is_stopped_says_so(server: Server, tmp_path: Path) -> None:
 def test_a_run_that_lacks_its_luigid_says_so(server: Server, tmp_path: Path, chat: dict[str, str]) -> None:
     impatient = (tmp_path / "chat.cfg").read_text().replace("rpc_retry_attempts = 36", "rpc_retry_attempts = 1")
     (tmp_path / "chat.cfg").write_text(impatient)
-    arguments = ("CombineGif", "--scheduler-port", "9", "--url", server.url("/a"), "--workspace", "w")
+    luigid = ("--scheduler-url", "http://anna:hunter2@127.0.0.1:9/")
+    arguments = ("CombineGif", *luigid, "--url", server.url("/a"), "--workspace", "w")
     lost = command(*arguments, folder=tmp_path, CHAT_WEBHOOK=hook(server), **chat)
     assert lost.returncode == 40
     (message,) = posted(server)
     assert message["state"] == "failed"
     assert message["text"].startswith("imagetl_luigi: failed: w\n")
     assert "RPCError: Errors (1 attempts) when connecting to remote scheduler" in message["text"]
+    assert "hunter2" not in json.dumps(message) + lost.stderr
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,27 @@ def test_it_is_gone_when_the_stage_breaks_off_and_log_lines_stand_above_it(
     assert any(line.startswith("Stage:  20%") for line in terminal.seen)
 
 
+def test_what_others_write_stands_above_it_in_whole_lines(terminal: Terminal, stage: Stage) -> None:
+    with redirect_stderr(terminal.file), Progress(stage, "frames") as report:
+        report(1, 10)
+        print("one", "two", file=sys.stderr)
+        logging.lastResort.handle(logging.makeLogRecord({"msg": "three", "levelno": logging.WARNING}))  # type: ignore[union-attr]
+        report(2, 10)
+        sys.stderr.write("begun")
+    assert terminal.lines() == ["one two", "three", "begun"]
+    assert any(line.startswith("Stage:  10%") for line in terminal.seen)
+
+
+def test_a_terminal_that_can_only_write_lines_has_none(
+    terminal: Terminal, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with redirect_stderr(terminal.file), Progress(stage, "frames") as report:
+        report(1, 10)
+    assert terminal.lines() == [""]
+    assert terminal.seen == {""}
+
+
 def test_a_download_that_starts_anew_and_learns_its_length_is_shown_so(
     terminal: Terminal, handler: logging.Handler, stage: Stage
 ) -> None:

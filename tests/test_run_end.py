@@ -43,6 +43,8 @@ class Written(luigi.Task):
                 raise ValueError("bad")
             case "stopped":
                 raise KeyboardInterrupt
+            case "builds":
+                build(Written(name="inner", folder=self.folder))
             case "dies":
                 os._exit(3)
         (Path(self.folder) / self.name).touch()
@@ -130,6 +132,12 @@ def test_a_run_that_is_stopped_ends_too(runs: list[Run], tmp_path: Path) -> None
         build(Written(name="stopped", folder=str(tmp_path)))
     assert isinstance(runs[0].error, KeyboardInterrupt)
     assert runs[0].worker is not None
+
+
+def test_a_build_in_a_task_is_a_part_of_the_run(runs: list[Run], tmp_path: Path) -> None:
+    build(Written(name="builds", folder=str(tmp_path)))
+    assert (tmp_path / "inner").exists()
+    assert [[task.name for task in run.tasks] for run in runs] == [["builds"]]
 
 
 def test_a_run_without_its_luigid_ends_too(runs: list[Run], tmp_path: Path) -> None:
