@@ -15,9 +15,9 @@ from imagetl_luigi import nights, storage
 from imagetl_luigi.errors import ImagetlError, ParameterError
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Manifest, read_manifest
-from imagetl_luigi.parameters import PathParameter, TodayParameter, UrlParameter
+from imagetl_luigi.parameters import NightUrlParameter, PathParameter, TodayParameter
 from imagetl_luigi.prefetch import REQUESTS
-from imagetl_luigi.source import default_workspace, public_url, read_record, record_path
+from imagetl_luigi.source import public_url, read_record, record_path
 from imagetl_luigi.stage import SettledTask
 from imagetl_luigi.targets import DataFileTarget, GifTarget
 from imagetl_luigi.tasks import CombineGif, Split
@@ -28,7 +28,7 @@ class NightlyGif(SettledTask):
     """Make the animation of one night in a workspace of its own. A source that has not changed is not fetched again."""
 
     date = TodayParameter(description="the night, as 2026-11-24; default: today")
-    url = UrlParameter(
+    url = NightUrlParameter(
         description="what to fetch: http://…, https://…, s3://…, file:///… or a path. "
         "{date} in it is the night's date, {date:%Y%m%d} the date in another form"
     )
@@ -80,7 +80,7 @@ class NightlyGif(SettledTask):
 
     def place(self) -> str:
         """Where the nights lie."""
-        return self.root or default_workspace(self.url)
+        return self.root or nights.default_root(self.url)
 
     def paths(self, date: datetime.date) -> Workspace:
         """Where the files of a night lie."""

@@ -17,10 +17,11 @@ import luigi
 
 from imagetl_luigi import nights, storage
 from imagetl_luigi.errors import ImagetlError
+from imagetl_luigi.local_files import explaining
 from imagetl_luigi.run_lock import AlreadyRunning, held
 from imagetl_luigi.run_log import RunLog
 from imagetl_luigi.run_process import Passing
-from imagetl_luigi.source import check_url, local_path, public_url, source_id
+from imagetl_luigi.source import check_url, is_http, local_path, source_id
 from imagetl_luigi.workspace import Workspace
 
 RETCODES = {
@@ -47,7 +48,7 @@ _EPILOG = """\
 All other options go to Luigi as they are: those of the task NightlyGif or CombineGifs, such as --delay 40, settings,
 such as --dask-scheduler cluster, and Luigi's own, such as --scheduler-host. Luigi runs with --local-scheduler unless
 they, or the [core] section of luigi.cfg, name a scheduler. The luigi.cfg is that of this repository, or the one
-that LUIGI_CONFIG_PATH names.
+that LUIGI_CONFIG_PATH names; as always with Luigi, one in the current folder adds to it.
 
 a crontab (a % must be written as \\%):
   MAILTO=me@example.org
@@ -80,7 +81,7 @@ class Night:
         return "NightlyGif" if _catalog(self.source) is None else "CombineGifs"
 
     def __str__(self) -> str:
-        return f"{self.task} of {public_url(self.source)} in {self.root} for {self.date}"
+        return f"{self.task} of {nights.public_url(self.source)} in {self.root} for {self.date}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,7 +102,7 @@ def luigi_command(night: Night) -> list[str]:
     catalog = _catalog(night.source)
     source = ["--url", night.source] if catalog is None else ["--catalog", catalog]
     program = os.path.join(os.path.dirname(sys.executable), "luigi")
-    command = [sys.executable, "-u", program, "--module", "imagetl_luigi", night.task, *source]
+    command = [sys.executable, "-P", "-u", program, "--module", "imagetl_luigi", night.task, *source]
     command += ["--root", night.root, "--date", night.date.isoformat(), "--no-lock"]
     configuration = luigi.configuration.get_config()
     named = any(configuration.has_option("core", prefix + name) for prefix in ("", "default_") for name in _SCHEDULERS)
@@ -116,7 +117,7 @@ def luigi_command(night: Night) -> list[str]:
 def _run(night: Night, log: RunLog, lock: int, passing: Passing) -> int:
     command = luigi_command(night)
     began = time.monotonic()
-    log.note(f"{_now()} {shlex.join(map(_public, command))} (process {os.getpid()} in {os.getcwd()})")
+    log.note(f"{_now()} {shlex.join(map(_public, command))} (process {os.getpid()} in {_folder()})")
     try:
         log.prune(night.keep_logs)
     except ImagetlError as error:  # no reason to miss the night
@@ -163,11 +164,18 @@ def parse(arguments: Sequence[str]) -> Night:
     for flag in _OURS:
         if any(_is_flag(option, flag) for option in options):
             parser.error(f"{flag} cannot be given; it follows from the first two arguments")
-    check_url(nights.url_of(found.source, found.date))
+    if _catalog(found.source) is None:
+        check_url(nights.url_of(found.source, found.date))
     root = Workspace.of(found.source, found.root).absolute().root
     home = _state_folder(root) if storage.is_remote(root) else root
     logs = os.path.abspath(found.logs or os.path.join(home, "logs"))
     return Night(found.source, root, found.date, home, logs, found.keep_logs, options)
+
+
+def _folder() -> str:
+    """The current folder, which Luigi will be run in. Raises StorageError if it was removed."""
+    with explaining("use", "the current folder"):
+        return os.getcwd()
 
 
 def _state_folder(root: str) -> str:
@@ -178,8 +186,10 @@ def _state_folder(root: str) -> str:
 
 
 def _catalog(source: str) -> str | None:
-    """The path of the catalog, if it is one and no URL to fetch."""
-    return local_path(source) if source.endswith(".toml") else None
+    """The catalog, if it is one and no URL to fetch: a path, or an object in a store."""
+    if is_http(source) or not source.endswith(".toml"):
+        return None
+    return local_path(source) or source
 
 
 def _flag(name: str) -> str:
@@ -193,7 +203,7 @@ def _is_flag(option: str, flag: str) -> bool:
 def _public(argument: str) -> str:
     """The argument without the secrets of a URL in it."""
     name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    return f"{name}{equals}{public_url(value)}" if "://" in value else argument
+    return f"{name}{equals}{nights.public_url(value)}" if "://" in value else argument
 
 
 def _now() -> str:

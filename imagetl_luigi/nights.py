@@ -11,7 +11,7 @@ import datetime
 import os
 import re
 
-from imagetl_luigi import gif, storage
+from imagetl_luigi import gif, source, storage
 from imagetl_luigi.errors import ManifestError
 from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Manifest, copy_manifest, read_manifest
@@ -28,6 +28,23 @@ def url_of(url: str, date: datetime.date) -> str:
     'https://example.org/2026/11/2026-11-24.img'
     """
     return _PLACE.sub(lambda place: date.strftime(place[1] or "%Y-%m-%d"), url)
+
+
+def public_url(url: str) -> str:
+    """The URL of many nights without its secrets (`source.public_url`), and with `{date}` as it is."""
+    places: list[str] = []
+
+    def mask(place: re.Match[str]) -> str:
+        places.append(place[0])
+        return f"date-{len(places) - 1}-date"
+
+    masked = source.public_url(_PLACE.sub(mask, url))
+    return re.sub(r"date-(\d+)-date", lambda number: places[int(number[1])], masked)
+
+
+def default_root(url: str) -> str:
+    """The place of all nights of a URL, as `source.default_workspace`."""
+    return source.default_workspace(_PLACE.sub("date", url))
 
 
 def parse(name: object) -> datetime.date | None:
@@ -50,21 +67,21 @@ def workspace(root: str, date: datetime.date) -> str:
     return os.path.join(root, date.isoformat())
 
 
-def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, source: Source, recipe: Recipe) -> None:
+def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, origin: Source, recipe: Recipe) -> None:
     """Complete a night with the animation of an earlier one, whose source had the very same bytes.
 
     Args:
         manifest: of the earlier night.
-        source: of the night to be completed.
+        origin: the source of the night to be completed.
         recipe: that its animation must bear; it differs in no more than the URL.
 
     Raises:
         FrameError: the animation is another by now.
     """
     original = _manifest_of(earlier, manifest.same_as) if manifest.same_as else None
-    there = original is not None and original.source.sha256 == source.sha256
+    there = original is not None and original.source.sha256 == origin.sha256
     name = manifest.same_as if there and manifest.same_as else os.path.basename(earlier.root)
-    copy_manifest(manifest, night.manifest, source=source, same_as=name)
+    copy_manifest(manifest, night.manifest, source=origin, same_as=name)
     if gif.find_recipe(earlier.gif) == recipe:
         storage.copy(earlier.gif, night.gif)
         return
@@ -72,20 +89,20 @@ def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, source: 
         gif.relabel(animation, file, recipe)
 
 
-def fetch_from(earlier: Workspace, night: Workspace, source: Source) -> None:
+def fetch_from(earlier: Workspace, night: Workspace, origin: Source) -> None:
     """Have the data file of an earlier night at this one as well, whose source had the very same bytes.
 
     Raises:
         ManifestError: it is not there any more, or another by now.
     """
     record = read_record(earlier.data_file)
-    if record is None or record[0].sha256 != source.sha256 or record[1] != storage.fingerprint(earlier.data_file):
+    if record is None or record[0].sha256 != origin.sha256 or record[1] != storage.fingerprint(earlier.data_file):
         raise ManifestError(
             f"{night.root} has the bytes of {earlier.root}, and {earlier.data_file} is not there any more, or another; "
             f"to fetch what is at the source now, remove {night.manifest} and run again"
         )
     storage.copy(earlier.data_file, night.data_file)
-    write_record(night.data_file, source, str(storage.fingerprint(night.data_file)))
+    write_record(night.data_file, origin, str(storage.fingerprint(night.data_file)))
 
 
 def _manifest_of(earlier: Workspace, name: str) -> Manifest | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from typing import Any
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import OptionalParameterMixin
 
+from imagetl_luigi import nights
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.source import check_url, local_path, public_url
 
@@ -36,6 +38,26 @@ class UrlParameter(PathParameter):
     def serialize(self, x: str) -> str:
         """Without its secrets: this is what Luigi logs, sends to luigid, and tells two tasks apart by."""
         return x if local_path(x) is not None else public_url(x)
+
+
+class NightUrlParameter(UrlParameter):
+    """The URL of many nights: `{date}` in it, or `{date:%Y%m%d}`, is the date of each."""
+
+    def normalize(self, x: str | os.PathLike[str]) -> str:
+        """As UrlParameter, for any date. Raises ParameterError also for braces with something else in them."""
+        url = PathParameter.normalize(self, x).strip()
+        super().normalize(nights.url_of(url, datetime.date(2000, 1, 1)))
+        rest = nights.url_of(url, datetime.date(2000, 1, 1))
+        if "://" in url and re.search(r"[{}]", rest):
+            raise ParameterError(
+                f"url = {nights.public_url(url)!r} is not possible. Allowed in braces: {{date}}, or a form of it such "
+                "as {date:%Y%m%d}; a brace in the address itself is written %7B or %7D"
+            )
+        return url
+
+    def serialize(self, x: str) -> str:
+        """Without its secrets."""
+        return x if local_path(x) is not None else nights.public_url(x)
 
 
 class DelimiterParameter(luigi.Parameter[str]):

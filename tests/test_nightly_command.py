@@ -61,6 +61,7 @@ def logs(folder: Path) -> list[Path]:
 
 def test_cron_gets_the_animation_a_log_and_nothing_to_mail(script: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "cam.img").write_bytes(stream(FRAMES))
+    (tmp_path / "random.py").write_text("raise SystemExit('what lies in the current folder was run')")
     (tmp_path / "nights/logs").mkdir(parents=True)
     for day in range(1, 5):
         (tmp_path / f"nights/logs/nightly-2026-01-0{day}T03-15-00.log").touch()
@@ -227,6 +228,7 @@ def test_options_go_to_luigi_as_they_are_and_the_date_is_that_of_the_start() -> 
         ("cam.img", ["NightlyGif", "--url", "cam.img"]),
         ("https://host/{date}.toml", ["NightlyGif", "--url", "https://host/{date}.toml"]),
         ("my cameras.toml", ["CombineGifs", "--catalog", "my cameras.toml"]),
+        ("s3://bucket/cameras.toml", ["CombineGifs", "--catalog", "s3://bucket/cameras.toml"]),
         ("file:///etc/my%20cameras.toml", ["CombineGifs", "--catalog", "/etc/my cameras.toml"]),
     ],
 )

@@ -35,6 +35,17 @@ def test_the_date_is_put_into_a_url_where_it_says_so(url: str, dated: str) -> No
     assert nights.url_of(url, NIGHT) == dated
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pw@cam-{date:%Y}.example.org/{date}.img?sig=x", "https://cam-{date:%Y}.example.org/{date}.img"),
+        ("s3://bucket/{date:%Y/%m}/a.img", "s3://bucket/{date:%Y/%m}/a.img"),
+    ],
+)
+def test_a_url_is_shown_with_its_places_and_without_its_secrets(url: str, shown: str) -> None:
+    assert nights.public_url(url) == shown
+
+
 @given(st.dates())
 def test_a_workspace_is_found_again_by_its_name(date: datetime.date) -> None:
     assert nights.parse(os.path.basename(nights.workspace("root", date))) == date

@@ -94,3 +94,16 @@ def test_a_night_is_today_unless_it_is_said_otherwise() -> None:
     before = datetime.date.today()
     assert before <= NightlyGif(url="a").date <= datetime.date.today()
     assert NightlyGif(url="a", date=datetime.date(2020, 1, 2)).date == datetime.date(2020, 1, 2)
+
+
+@pytest.mark.parametrize("url", ["https://h/{dat}.img", "https://h/{date}{}.img", "https://cam-{date/a.img"])
+def test_braces_that_hold_no_date_are_refused(url: str) -> None:
+    with pytest.raises(ParameterError, match=r"is not possible\. Allowed in braces: \{date\}"):
+        NightlyGif(url=url)
+
+
+def test_the_date_may_stand_anywhere_in_a_url_and_braces_in_a_path() -> None:
+    task = NightlyGif(url="https://cam-{date:%Y}.example.org/{date}.img", date=datetime.date(2026, 11, 24))
+    assert task.animation().url == "https://cam-2026.example.org/2026-11-24.img"
+    assert task.to_str_params()["url"] == "https://cam-{date:%Y}.example.org/{date}.img"
+    assert NightlyGif(url="{a}/{date}.img", date=datetime.date(2026, 11, 24)).animation().url == "{a}/2026-11-24.img"
