@@ -127,7 +127,10 @@ def serve(path: str, saying: int, settings: DaskSettings) -> None:
     from imagetl_luigi.dask_cluster import LOCAL, local_cluster
 
     with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TimeoutError("one has been started, and does not get ready") from None
         file.truncate(0)
         with dask.config.set(LOCAL), local_cluster(settings) as cluster:
             file.write(cluster.scheduler_address)

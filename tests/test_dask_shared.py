@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +76,7 @@ def test_one_that_was_killed_is_started_anew_and_leaves_nothing(tmp_path: Path) 
     first = shared.address(SETTINGS)
     assert shared.address(SETTINGS) == first
     (process,) = clusters()
+    assert process not in psutil.Process().children(recursive=True)  # all of which Luigi ends with a task
     workers = process.children(recursive=True)
     process.kill()
     process.wait()
@@ -101,6 +104,31 @@ def test_one_that_cannot_start_is_one_clear_error() -> None:
     shared = SharedCluster()
     with pytest.raises(DaskWorkerError, match=r"no Dask cluster can be started here: .*'x'; correct \[dask\], or do w"):
         shared.address(DaskSettings(scheduler="cluster", dashboard="127.0.0.1:x"))
+    shared.close()
+
+
+def test_one_whose_starter_was_killed_is_waited_for() -> None:
+    shared = SharedCluster()
+    Path(shared._folder).mkdir()
+    with open(shared._file, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as one that starts has it
+        starts = threading.Timer(0.2, lambda: (file.write("tcp://127.0.0.1:9"), file.flush()))
+        starts.start()
+        assert shared.address(SETTINGS) == "tcp://127.0.0.1:9"
+        starts.join()
+    shared.close()
+
+
+@pytest.mark.slow
+def test_one_that_never_gets_ready_is_an_error() -> None:
+    shared = SharedCluster()
+    Path(shared._folder).mkdir()
+    with open(shared._file, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(
+            DaskWorkerError, match="no Dask cluster can be started here: one has been started, and does not get"
+        ):
+            shared.address(replace(SETTINGS, wait_for_workers=0.1))
     shared.close()
 
 
