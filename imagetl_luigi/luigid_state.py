@@ -11,10 +11,12 @@ import logging
 import os
 import pickle
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from luigi.scheduler import RPC_METHODS, Scheduler, SimpleTaskState
+from luigi.scheduler import RPC_METHODS, Scheduler, SimpleTaskState, Task
+from luigi.task_status import BATCH_RUNNING, PENDING, RUNNING
 
 logger = logging.getLogger("luigi.scheduler")
 
@@ -54,9 +56,42 @@ class _State(SimpleTaskState):
         return (*super().get_state(), self._scheduler._paused)
 
     def set_state(self, state: tuple[Any, ...]) -> None:
+        if not all(isinstance(table, dict) for table in state[:3]):
+            raise TypeError("it holds no tables of Luigi's")
         super().set_state(state)
         if len(state) > 3:  # else it is plain Luigi's
             self._scheduler._paused = state[3]
+
+    def load(self) -> None:
+        """Load what was saved; what cannot be understood is put aside. Raises OSError if it cannot be read."""
+        try:
+            with open(self._state_path, "rb") as file:
+                self.set_state(pickle.load(file))
+            for task in self._tasks.values():
+                self._status_tasks[task.status][task.id] = task
+            for worker in self._active_workers.values():
+                worker.last_active = time.time()  # it had no luigid to talk to, so it gets the usual time
+        except FileNotFoundError:
+            pass
+        except OSError:
+            raise
+        except Exception as error:  # a pickle can raise anything
+            aside = f"{self._state_path}.broken"
+            os.replace(self._state_path, aside)
+            logger.warning("The saved state is put aside as %s, and nothing is known of earlier runs: %r", aside, error)
+            super().set_state(({}, {}, {}))
+            self._status_tasks = defaultdict(dict)
+
+    def fail_dead_worker_task(self, task: Task, config: Any, assistants: set[str]) -> None:
+        """Give a task whose worker is gone to the next that asks. Luigi would have it fail, and with `retry_count` 1 be
+        tried by nobody for a while; but a run that was stopped says nothing against its task. One that kills whoever
+        runs it does so to each run once, and no more runs begin than people or cron start.
+        """
+        running = task.status in (BATCH_RUNNING, RUNNING) and task.worker_running
+        if running and task.worker_running not in task.stakeholders | assistants:
+            logger.info("The worker %s is gone, so another one may run %s", task.worker_running, task.id)
+            task.worker_running = None
+            self.set_status(task, PENDING, config)
 
     def dump(self) -> None:
         temporary = f"{self._state_path}.tmp"
@@ -80,14 +115,6 @@ class DurableScheduler(Scheduler):
         self._state = _State(self._config.state_path, self)
         self._unsaved = False
         self._allowance, self._counted = ADVANCE, time.monotonic()
-
-    def load(self) -> None:
-        """Load what was saved. Workers have had no luigid to talk to, so they get the usual time to be heard again;
-        the tasks of those that are not have failed, and are tried again.
-        """
-        super().load()
-        for worker in self._state.get_active_workers():
-            worker.last_active = time.time()
 
     def save(self) -> None:
         """Save what has changed, unless saving has taken too much of the time lately; `dump` saves in any case."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import luigi
 from luigi.rpc import RPCError
+from luigi.task_status import DONE
 
 from imagetl_luigi import config, dask_shared, logs, messages, run_end, storage
 from imagetl_luigi.dask_chunk import Failure
@@ -38,6 +39,20 @@ def _end_cluster(_: run_end.Run) -> None:
 
 
 run_end.call(_end_cluster)
+
+
+def _forget_waiting(run: run_end.Run) -> None:
+    """A run that waited for another one's task, and then ended well, leaves nothing to others: Luigi would exit with
+    `already_running`.
+    """
+    if run.worker is not None:
+        done = {task.task_id for task, status, _ in run.worker._add_task_history if status == DONE}
+        if all(task.task_id in done for task in run.tasks):
+            for answer in run.worker._get_work_response_history:
+                answer["running_tasks"] = []
+
+
+run_end.call(_forget_waiting)
 
 
 class SettledTask(ImagetlTask):

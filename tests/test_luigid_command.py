@@ -39,7 +39,7 @@ def luigid(folder: Path, *arguments: str | int, config: Path = CONFIG) -> subpro
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Iterator[OurLuigid]:
-    with OurLuigid(tmp_path, hasty(tmp_path / "luigi.cfg", worker_disconnect_delay=1, disable_persist=1)) as running:
+    with OurLuigid(tmp_path, hasty(tmp_path / "luigi.cfg", pace=10, disable_persist=1)) as running:
         yield running
 
 
@@ -267,22 +267,21 @@ def test_after_kill_9_and_a_restart_the_run_ends_right_and_repeats_nothing(
 
 
 @pytest.mark.slow
-def test_the_task_of_a_worker_that_died_while_luigid_was_away_is_given_to_another(
+def test_a_run_that_waits_for_another_one_does_its_work_when_that_is_killed(
     ours: OurLuigid, server: Server, tmp_path: Path
 ) -> None:
     server.once(hold(at=100))
     arguments = workflow(ours, server.put("/a", stream(FRAMES), etag='"1"'))
     with started(*arguments, folder=tmp_path, **environment(ours)) as run:
         until(lambda: ours.tasks("RUNNING").keys() == {"Download"} and server.requests)
-        ours.kill()
-        run.kill()
-        run.communicate()
-    ours.start()
-    assert ours.tasks("RUNNING").keys() == {"Download"}
-    until(lambda: "Download" in ours.tasks("PENDING"), every=0.1)
-    again = command(*arguments, "--no-lock", folder=tmp_path, **environment(ours))
-    assert again.returncode == 0, again.stderr
+        with started(*arguments, "--no-lock", folder=tmp_path, **environment(ours)) as waiting:
+            until(lambda: len(ours.ask("worker_list")) == 2)
+            run.kill()
+            run.communicate()
+            _, errors = waiting.communicate()
+    assert waiting.returncode == 0, errors
     assert (tmp_path / "w/clip.gif").exists()
+    assert history(ours, "Download") == ["DONE", "RUNNING", "RUNNING", "PENDING"]
 
 
 @pytest.mark.slow

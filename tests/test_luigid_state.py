@@ -57,17 +57,20 @@ def test_a_worker_that_asks_again_for_what_it_was_given_gets_the_same(killed: Du
     assert scheduler(tmp_path).get_work(worker="w", host="h", current_tasks=[])["task_id"] == "a"
 
 
-def test_a_worker_gets_the_usual_time_to_be_heard_again_and_then_its_task_has_failed(
+def test_a_worker_gets_the_usual_time_to_be_heard_again_and_then_another_gets_its_task(
     killed: DurableScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 1000)  # luigid was away for long
-    again = scheduler(tmp_path, retry_delay=5)
+    again = scheduler(tmp_path, retry_count=1)  # of which one failure would be too many
+    again.add_task(worker="v", task_id="a", family="A")
     again.prune()
     assert states(again)["a"] == "RUNNING"
+    monkeypatch.setattr(time, "time", lambda: now + 1059)
+    again.ping(worker="v")
     monkeypatch.setattr(time, "time", lambda: now + 1061)
     again.prune()
-    assert states(again)["a"] == "FAILED"
+    assert again.get_work(worker="v", host="h", current_tasks=[])["task_id"] == "a"
 
 
 def test_a_pause_outlives_a_restart_and_the_state_of_a_plain_luigid_is_read(tmp_path: Path) -> None:
@@ -76,6 +79,21 @@ def test_a_pause_outlives_a_restart_and_the_state_of_a_plain_luigid_is_read(tmp_
     assert scheduler(tmp_path).is_paused() == {"paused": True}
     (tmp_path / "state").write_bytes(pickle.dumps(known._state.get_state()[:3]))
     assert scheduler(tmp_path).is_paused() == {"paused": False}
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"what?", pickle.dumps(5), pickle.dumps(({}, [], {})), pickle.dumps(({}, {}, 3))]
+)
+def test_a_state_that_cannot_be_understood_is_put_aside_with_one_warning(
+    tmp_path: Path, broken: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_bytes(broken)
+    known = scheduler(tmp_path)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"The saved state is put aside as {tmp_path / 'state.broken'}" in caplog.text
+    assert (tmp_path / "state.broken").read_bytes() == broken
+    known.add_task(worker="w", task_id="a", family="A")
+    assert states(scheduler(tmp_path)) == {"a": "PENDING"}
 
 
 def test_progress_is_saved_by_the_clock(killed: DurableScheduler, tmp_path: Path) -> None:
