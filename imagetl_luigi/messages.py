@@ -28,12 +28,12 @@ MAIL_PATIENCE = 60.0
 
 
 def tell(run: Run) -> None:
-    """Send what the settings ask for; log in any case which streams failed, if there were several."""
+    """Send what the settings ask for; log in any case which of several streams failed, and what was not run."""
     summary = report.summarise(run)
     if summary is None:
         return
-    if summary.failed_streams:
-        logger.warning("%s", summary.failed_streams)
+    for text in filter(None, (summary.failed_streams, summary.not_run)):
+        logger.warning("%s", text)
     settings = config.messages.read().settings()
     receiver = notifications.email().receiver
     well = summary.state in (report.DONE, report.NOTHING)

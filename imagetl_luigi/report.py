@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import luigi
+from luigi.execution_summary import _summary_dict
 
 from imagetl_luigi import logs, nights
 from imagetl_luigi.errors import ImagetlError
@@ -28,6 +29,13 @@ MOST_LINES = 20
 
 LONGEST = 1000
 """Characters of an error. A chat takes some thousands in all."""
+
+ELSEWHERE = "another run has it, or something that it needs"
+GIVEN_UP = (
+    "luigid did not let it run: it gave it up, or something that it needs, less than [scheduler] disable_persist "
+    "seconds ago, or is paused; run again after that, or re-enable it on luigid's page"
+)
+"""Why a task was not run that did not fail."""
 
 _FRAMES = re.compile(r"^ {2}.*\n", re.MULTILINE)
 """Lines of a traceback; what is behind the last one is the error."""
@@ -127,6 +135,11 @@ class Report:
             return ""
         return f"{len(failed)} of {len(self.animations)} streams failed: {'; '.join(_some(failed))}"
 
+    @property
+    def not_run(self) -> str:
+        """Which of the tasks asked for were not run though nothing failed, and why; empty if there are none."""
+        return "; ".join(f"{one.task}: {one.message}" for one in self.errors if one.message in (ELSEWHERE, GIVEN_UP))
+
 
 def summarise(run: Run) -> Report | None:
     """What Luigi knows of a run, or None if none of its tasks is ours. For the frames see `count_frames`."""
@@ -203,10 +216,12 @@ def _errors(run: Run, scheduled: dict[str, luigi.Task], done: dict[str, bool]) -
     for identity, text in run.failures.items():
         if identity in scheduled:
             yield _error(scheduled[identity], text)
-    if run.error is None and not run.failures:
-        for task in run.tasks:
-            if not done.get(task.task_id):
-                yield _error(task, "it was not run: somebody else is running it, or Luigi had no leave to")
+    undone = [task for task in run.tasks if not done.get(task.task_id)]
+    if run.error is None and not run.failures and undone:
+        known = _summary_dict(run.worker)
+        elsewhere = known["run_by_other_worker"] | known["upstream_run_by_other_worker"]
+        for task in undone:
+            yield _error(task, ELSEWHERE if task in elsewhere else GIVEN_UP)
 
 
 def _error(task: luigi.Task, text: str) -> Error:

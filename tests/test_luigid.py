@@ -13,6 +13,9 @@ from pictures import gif
 from server import Server
 from workflow import command, stream
 
+from imagetl_luigi import Download
+from imagetl_luigi.report import ELSEWHERE, GIVEN_UP
+
 FRAMES = [gif(seed=seed) for seed in range(5)]
 
 
@@ -67,6 +70,28 @@ def test_a_failed_frame_is_shown_with_its_own_error(luigid: Luigid, server: Serv
     error = luigid.ask("fetch_error", task_id=failed["WriteFrame"]["id"])["error"]
     assert json.loads(error).startswith("StorageError: cannot write w/frames/frame_02.gif: Is a directory")
     assert (tmp_path / "w/frames/frame_04.gif").exists()
+
+
+def test_what_luigid_gave_up_a_moment_ago_is_said_with_what_to_do(
+    luigid: Luigid, server: Server, tmp_path: Path
+) -> None:
+    url = server.put("/a", b"no picture")
+    assert run(luigid, tmp_path, url).returncode == 30
+    again = run(luigid, tmp_path, url)
+    assert again.returncode == 25
+    assert again.stderr.count(GIVEN_UP) == 1
+
+
+def test_what_another_run_has_is_said(luigid: Luigid, server: Server, tmp_path: Path) -> None:
+    url = server.put("/a", stream(FRAMES))
+    task = Download(url=url, workspace="w")
+    luigid.ask("add_task", worker="other", task_id=task.task_id, family="Download")
+    luigid.ask("get_work", worker="other", host="h", current_tasks=[])
+    main = ("Download", "--scheduler-port", str(luigid.port), "--url", url, "--workspace", "w")
+    result = command(*main, folder=tmp_path)
+    assert result.returncode == 10
+    assert f"{ELSEWHERE}\n" in result.stderr
+    assert GIVEN_UP not in result.stderr
 
 
 @pytest.mark.slow
