@@ -30,6 +30,9 @@ BAR_AFTER = 0.5
 PAUSE = 10.0
 """Seconds without a report after one that failed: luigid is away, and the work does not need it."""
 
+PATIENCE = 2.0
+"""Seconds that luigid has to answer a report; the work waits meanwhile."""
+
 
 class Progress:
     """Call it with what is done; it tells Luigi now and then, and nobody while Luigi does not run the task.
@@ -71,20 +74,20 @@ class Progress:
         if now < self._next and done != total:
             return
         self._next = now + INTERVAL
-        self._tell(done, total, now)
+        self._tell(done, total)
 
-    def _tell(self, done: int, total: int | None, now: float) -> None:
+    def _tell(self, done: int, total: int | None) -> None:
         """Tell luigid."""
         try:
             if self._task.set_status_message is not None:
                 _once(self._task.set_status_message)(f"{done:,}{f' of {total:,}' if total else ''} {self._noun}")
             if total and self._task.set_progress_percentage is not None:
                 _once(self._task.set_progress_percentage)(min(100, 100 * done // total))
-        except RPCError as error:
+        except (RPCError, ValueError) as error:  # the second: a proxy answered, and not with JSON
             if not self._warned:
                 logger.warning("%s goes on, but luigid does not hear how far it is: %s", self._task.task_family, error)
             self._warned = True
-            self._next = now + PAUSE
+            self._next = time.monotonic() + PAUSE
 
 
 def _once(report: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -96,5 +99,6 @@ def _once(report: Callable[[Any], None]) -> Callable[[Any], None]:
     hasty: Any = copy.copy(reporter)
     hasty._scheduler = copy.copy(scheduler)
     hasty._scheduler._rpc_retry_attempts, hasty._scheduler._rpc_log_retries = 1, False
+    hasty._scheduler._connect_timeout = PATIENCE
     once: Callable[[Any], None] = getattr(hasty, report.__name__)
     return once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import sys
 import tempfile
 import time
@@ -244,20 +245,48 @@ def test_each_stage_has_a_bar_unless_stages_run_in_processes_of_their_own(
 
 
 @pytest.fixture
-def away() -> RemoteScheduler:
-    """A luigid that is away, which Luigi would ask for minutes."""
-    scheduler = RemoteScheduler("http://127.0.0.1:9/")
-    scheduler._rpc_retry_attempts, scheduler._rpc_retry_wait = 36, 5
-    return scheduler
+def silent() -> Iterator[str]:
+    """The URL of one that is stopped, or hangs: it accepts, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_luigid_that_is_away_is_said_once_and_keeps_no_stage_from_its_work(
-    stage: Stage, away: RemoteScheduler, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def away() -> str:
+    """The URL where none listens."""
+    return "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def login(server: Server) -> str:
+    """The URL of a proxy that answers with a page of its own."""
+    return server.put("/api/set_task_status_message", b"<h1>Who are you?</h1>").removesuffix(
+        "/api/set_task_status_message"
+    )
+
+
+@pytest.mark.parametrize("luigid", ["away", "silent", "login"])
+def test_a_luigid_that_does_not_answer_is_said_once_and_keeps_no_stage_from_its_work(
+    stage: Stage,
+    luigid: str,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.4)
+    monkeypatch.setattr(progress, "PAUSE", 0.4)  # as long as such a request, which must not count
+    url = request.getfixturevalue(luigid)
+    scheduler = RemoteScheduler(url)
+    scheduler._rpc_retry_attempts, scheduler._rpc_retry_wait = 36, 5
     asked: list[str] = []
-    fetch = away._fetcher.fetch
-    monkeypatch.setattr(away._fetcher, "fetch", lambda url, *rest: (asked.append(url), fetch(url, *rest)))
-    reporter = TaskStatusReporter(away, "task", "worker", None)
+    fetch = scheduler._fetcher.fetch
+
+    def noting(url: str, *rest: object) -> object:
+        asked.append(url)
+        return fetch(url, *rest)
+
+    monkeypatch.setattr(scheduler._fetcher, "fetch", noting)
+    reporter = TaskStatusReporter(scheduler, "task", "worker", None)
     stage.set_status_message, stage.set_progress_percentage = (
         reporter.update_status_message,
         reporter.update_progress_percentage,
@@ -266,8 +295,9 @@ def test_a_luigid_that_is_away_is_said_once_and_keeps_no_stage_from_its_work(
     for done in range(1000):
         report(done, 1000)
     report(1000, 1000)
-    assert asked == 2 * ["http://127.0.0.1:9/api/set_task_status_message"]  # the first, and the last
+    assert asked == 2 * [f"{url}/api/set_task_status_message"]  # the first, and the last
     assert [record.message.partition(": ")[0] for record in caplog.records] == [
         "Stage goes on, but luigid does not hear how far it is"
     ]
-    assert (away._rpc_retry_attempts, reporter._scheduler) == (36, away)
+    assert (scheduler._rpc_retry_attempts, scheduler._connect_timeout, reporter._scheduler) == (36, 10, scheduler)
+    scheduler.close()
