@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,9 @@ from conftest import missing
 from luigi.scheduler import Task
 from luigid import OurLuigid, free_port, hasty
 from sqlalchemy import text
+from waiting import until
 
+from imagetl_luigi import luigid_history
 from imagetl_luigi.luigid_history import TaskHistory
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.Base20DeprecationWarning")  # Luigi's
@@ -85,7 +88,7 @@ def test_one_setting_keeps_it_in_postgresql_and_it_goes_on_when_that_was_restart
     config = hasty(tmp_path / "luigi.cfg")
     with config.open("a") as file:
         file.write(f"[task_history]\ndb_connection = {postgresql.address}\n")
-    events = (
+    query = (
         "select tasks.name, event_name, p.value from tasks join task_events e on e.task_id = tasks.id "
         "join task_parameters p on p.task_id = tasks.id order by e.id"
     )
@@ -93,9 +96,13 @@ def test_one_setting_keeps_it_in_postgresql_and_it_goes_on_when_that_was_restart
         task = {"worker": "w", "task_id": "Night_1", "family": "Night", "params": {"of": "é 日 " + 300 * "x"}}
         luigid.ask("add_task", **task)
         luigid.ask("get_work", worker="w", host="h", current_tasks=[])
+        until(lambda: len(postgresql.rows(query)) == 2)
         postgresql.control("restart")
-        luigid.ask("add_task", **task, status="DONE")
-        assert postgresql.rows(events) == [
+        with psycopg.connect(postgresql.address.replace("+psycopg", "")) as busy:
+            busy.execute("lock table tasks in access exclusive mode")
+            luigid.ask("add_task", **task, status="DONE")  # is answered though the database is not
+        until(lambda: len(postgresql.rows(query)) == 3)
+        assert postgresql.rows(query) == [
             ("Night", event, task["params"]["of"]) for event in ("PENDING", "RUNNING", "DONE")
         ]
         assert ">Night</a>" in requests.get(luigid.url("history"), timeout=10).text
@@ -107,18 +114,70 @@ def history(tmp_path: Path) -> Callable[[], TaskHistory]:
     return lambda: TaskHistory(f"sqlite:///{tmp_path / 'history.db'}")
 
 
+def events(history: TaskHistory) -> list[str]:
+    """Those of the one task in it, the first one first; the history is closed."""
+    (record,) = history.find_all_runs()
+    with history._session() as session:
+        found = [event.event_name for event in history.find_task_by_id(record.id, session).events]
+        assert session.execute(text("pragma integrity_check")).scalar() == "ok"
+    history.close()
+    return found[::-1]
+
+
+TASK = Task("a", "PENDING", [], family="A", params={"x": "1"})
+
+
 def test_after_a_restart_a_task_has_one_record_and_all_its_events(history: Callable[[], TaskHistory]) -> None:
-    task = Task("a", "PENDING", [], family="A", params={"x": "1"})
     for _ in range(2):  # a luigid, and the next
         kept = history()
-        kept.task_scheduled(task)
-        kept.task_started(task, "host")
-        kept.task_finished(task, successful=False)
-        kept.engine.dispose()
+        kept.task_scheduled(TASK)
+        kept.task_started(TASK, "host")
+        kept.task_finished(TASK, successful=False)
+        kept.close()
+    assert events(history()) == 2 * ["PENDING", "RUNNING", "FAILED"]
+
+
+def test_a_database_that_hangs_holds_up_nothing_and_what_it_misses_is_said_once(
+    history: Callable[[], TaskHistory],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(luigid_history, "MOST_WAITING", 2)
+    monkeypatch.setattr(luigid_history, "PATIENCE", 0.1)
     kept = history()
-    (record,) = kept.find_all_runs()
-    with kept._session() as session:
-        events = [event.event_name for event in kept.find_task_by_id(record.id, session).events]
-        assert session.execute(text("pragma integrity_check")).scalar() == "ok"
-    kept.engine.dispose()
-    assert events == 2 * ["FAILED", "RUNNING", "PENDING"]
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        kept.task_scheduled(TASK)
+        until(kept._events.empty)  # it is being written
+        kept.task_started(TASK, "host")
+        for _ in range(3):
+            kept.task_finished(TASK, successful=True)
+        kept.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The history of tasks has a gap from here on: the database does not answer"
+    ]
+    until(kept._events.empty)
+    kept.close()
+    assert events(history()) == ["PENDING", "RUNNING", "DONE"]
+
+
+def test_an_error_of_the_database_is_one_line_and_leaves_one_record(
+    history: Callable[[], TaskHistory], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = history()
+    with closing(sqlite3.connect(tmp_path / "history.db")) as other:
+        kept.task_scheduled(TASK)
+        until(lambda: other.execute("select * from task_events").fetchall())
+        other.execute("alter table task_events rename to elsewhere")
+        kept.task_started(TASK, "host")
+        kept.task_started(TASK, "host")
+        kept.close()
+        other.execute("alter table elsewhere rename to task_events")
+    kept = history()
+    kept.task_finished(TASK, successful=True)
+    kept.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The history of tasks has a gap from here on: no such table: task_events"
+    ]
+    assert events(history()) == ["PENDING", "DONE"]
