@@ -7,17 +7,19 @@ Standard Base has it for `status`: 3 it does not run; 4 it runs and does not ans
 from __future__ import annotations
 
 import argparse
+import configparser
 import contextlib
-import ipaddress
 import os
 import signal
 import subprocess
 import sys
 import time
+from typing import TextIO
 
 import requests
 
 from imagetl_luigi.errors import LuigidError
+from imagetl_luigi.luigid_guard import is_of_this_machine
 from imagetl_luigi.luigid_server import Place, serve, url_of
 
 PATIENCE = 60
@@ -30,35 +32,49 @@ EVERY = 0.05
 def start(place: Place, address: str, port: int) -> int:
     """Start it in the background, and come back when it answers. Raises LuigidError if it listens elsewhere."""
     place.make()
-    if place.pid_file.holder() is not None:
-        if _url(place) != url_of(address, port):
-            raise LuigidError(f"a luigid runs in {place.folder} already, at {_url(place)}; stop it first")
-        return status(place)
-    command = [sys.executable, "-m", "imagetl_luigi.luigid", "run", "--folder", place.folder]
-    with open(place.file("luigid.out"), "w+", encoding="utf-8", errors="replace") as out:
-        child = subprocess.Popen(  # noqa: S603 - ourselves
-            [*command, "--address", address, "--port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    with open(place.file("luigid.out"), "a+", encoding="utf-8", errors="replace") as out:
+        before = out.seek(0, os.SEEK_END)
+        child = None if place.pid_file.holder() else _spawn(place, address, port, out)
         try:
-            _await(place, child)
+            url = _await(place, child)
         except BaseException:
-            child.terminate()
+            if child is not None:
+                child.terminate()
             raise
-        if child.poll() is not None:
-            out.seek(0)
+        if child is not None and (not url or place.pid_file.holder() == child.pid):
+            out.seek(before)
             sys.stderr.write(out.read())
-            return 1
+    if not url:
+        return 1
+    if url != url_of(address, port):
+        raise LuigidError(f"a luigid runs in {place.folder} already, at {url}; stop it first")
     return status(place)
 
 
-def _await(place: Place, child: subprocess.Popen[bytes]) -> None:
-    """Wait until it listens or has ended. Raises LuigidError if neither happens."""
+def _spawn(place: Place, address: str, port: int, out: TextIO) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "imagetl_luigi.luigid", "run", "--folder", place.folder]
+    return subprocess.Popen(  # noqa: S603 - ourselves
+        [*command, "--address", address, "--port", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _await(place: Place, child: subprocess.Popen[bytes] | None) -> str:
+    """The URL at which it listens, the child or one that somebody else has started at the same time; empty if none does
+    and the child has ended. Raises LuigidError if none of this happens.
+    """
     until = time.monotonic() + PATIENCE
-    while child.poll() is None and not (place.pid_file.holder() == child.pid and _url(place)):
+    while True:
+        ended = child is None or child.poll() is not None
+        running = place.pid_file.holder() is not None
+        url = _url(place)
+        if running and url:
+            return url
+        if ended and not running:
+            return ""
         if time.monotonic() > until:
             raise LuigidError(f"luigid does not listen after {PATIENCE} s; look into {place.file('luigid.log')}")
         time.sleep(EVERY)
@@ -72,7 +88,8 @@ def status(place: Place) -> int:
         return 3
     url = _url(place)
     if not url or not _answers(url):
-        print(f"luigid runs (pid {pid}), but does not answer{f' at {url}' if url else ''}; see {place.folder}")
+        where = f" at {url}" if url else ""
+        print(f"luigid runs (pid {pid}), but does not answer{where}; look into {place.folder}, or stop it")
         return 4
     print(f"luigid listens at {url} (pid {pid}); log, state and history: {place.folder}")
     return 0
@@ -106,10 +123,18 @@ def _url(place: Place) -> str:
 
 
 def _answers(url: str) -> bool:
-    try:
-        return requests.head(url, timeout=10).ok
-    except requests.RequestException:
-        return False
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy stands before this machine
+        try:
+            return session.head(url, timeout=10).ok
+        except requests.RequestException:
+            return False
+
+
+def _address(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} would be every address. Allowed: one of this machine, or 0.0.0.0")
+    return text
 
 
 def _port(text: str) -> int:
@@ -125,7 +150,7 @@ def _arguments() -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--folder", default="data/luigid", help="of state, history, logs and pid file (%(default)s)")
     listening = argparse.ArgumentParser(add_help=False)
-    listening.add_argument("--address", default="127.0.0.1", help="address to listen at (%(default)s)")
+    listening.add_argument("--address", type=_address, default="127.0.0.1", help="address to listen at (%(default)s)")
     listening.add_argument("--port", type=_port, default=8082, help="port to listen at (%(default)s)")
     for name, text, parents in (
         ("start", "start it in the background; back when it answers", [shared, listening]),
@@ -138,33 +163,40 @@ def _arguments() -> argparse.Namespace:
 
 
 def _warn_of(address: str) -> None:
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address).is_loopback:
-            return
-    if address != "localhost":
+    if not is_of_this_machine(address):
         print(
             f"luigid: warning: it has no password, and whoever reaches {address} can change what is run and see "
             "all parameters; a reverse proxy in front of 127.0.0.1 can ask for one, see README.md",
             file=sys.stderr,
+            flush=True,
         )
+
+
+def _do(arguments: argparse.Namespace) -> int:
+    place = Place(arguments.folder)
+    if arguments.command == "start":
+        return start(place, arguments.address, arguments.port)
+    if arguments.command == "run":
+        _warn_of(arguments.address)
+        serve(place, arguments.address, arguments.port)
+        return 0
+    return status(place) if arguments.command == "status" else stop(place)
 
 
 def main() -> int:
     """What the command line asks for, and its exit code."""
     arguments = _arguments()
-    place = Place(arguments.folder)
     try:
-        if arguments.command in ("start", "run"):
-            _warn_of(arguments.address)
-        if arguments.command == "start":
-            return start(place, arguments.address, arguments.port)
-        if arguments.command == "run":
-            serve(place, arguments.address, arguments.port)
-            return 0
-        return status(place) if arguments.command == "status" else stop(place)
-    except LuigidError as error:
-        print(f"luigid: {error}", file=sys.stderr)
-        return 1
+        return _do(arguments)
+    except configparser.InterpolationError as error:  # whose text has the value, which may be a password
+        message = (
+            f"[{error.section}] {error.option} of luigi.cfg cannot be read: write % as %%, and ${{NAME}} only for an "
+            "environment variable that is set"
+        )
+    except (LuigidError, OSError) as error:
+        message = str(error)
+    print(f"luigid: {message}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -11,18 +11,23 @@ import contextlib
 import errno
 import logging
 import os
+import pwd
 import signal
+import stat
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from typing import Any, NoReturn
 
+import luigi
 from luigi import server
 from luigi.configuration import get_config
 from luigi.metrics import MetricsCollectors
+from luigi.scheduler import scheduler as scheduler_settings
 from luigi.setup_logging import DaemonLogging
 from luigi.task_history import NopHistory
-from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.ioloop import PeriodicCallback
 
+from imagetl_luigi import luigid_guard
 from imagetl_luigi.errors import LuigidError
 from imagetl_luigi.luigid_state import DurableScheduler
 from imagetl_luigi.pid_file import PidFile
@@ -36,6 +41,17 @@ LOGS_KEPT = 5
 
 SAVE_EVERY = 1000
 """Milliseconds between two looks at whether there is something to save."""
+
+ALLOWED = {
+    luigi.BoolParameter: "true or false",
+    luigi.IntParameter: "a whole number",
+    luigi.FloatParameter: "a number",
+    luigi.EnumParameter: "default, none, custom, datadog or prometheus",
+}
+"""What settings of Luigi's scheduler may be."""
+
+PRUNE_EVERY = 60_000
+"""Milliseconds between two looks at what is too old; as in Luigi's own luigid."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +75,14 @@ class Place:
         return self.file("luigid.url")
 
     def make(self) -> None:
-        """Make the folder. Raises LuigidError."""
+        """Make the folder. Raises LuigidError if that is not possible, or if others could put a state into it."""
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            found = os.stat(self.folder)
+            if found.st_uid != os.geteuid():
+                raise LuigidError(f"{self.folder} belongs to {_name(found.st_uid)}; choose another --folder")
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise LuigidError(f"others may write into {self.folder}: chmod 700 it, or choose another --folder")
             with open(self.pid_file.path, "a"):
                 pass
         except OSError as error:
@@ -70,41 +91,55 @@ class Place:
             ) from None
 
 
-def serve(place: Place, address: str, port: int) -> None:
-    """Be luigid, until SIGTERM or SIGINT. Raises LuigidError if that is not possible.
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"the user with the number {user}"
 
-    The pid file stays locked until this process is gone: Luigi saves its state at the very end.
+
+def serve(place: Place, address: str, port: int) -> None:
+    """Be luigid, until SIGTERM, SIGINT or SIGQUIT. Raises LuigidError if that is not possible.
+
+    The pid file stays locked until this process is gone, and its state is saved by then.
     """
+    os.umask(0o077)
     place.make()
     if not place.pid_file.hold():
         raise LuigidError(f"a luigid runs in {place.folder} already; stop it first, or choose another --folder")
     with contextlib.suppress(FileNotFoundError):
         os.remove(place.address_file)
-    _Logging.place = place
-    _Logging.setup()
+    _set_up_logging(place)
     scheduler = _scheduler(place)
-    IOLoop.current().add_callback(_started, place.address_file, url_of(address, port))
-    saver = PeriodicCallback(scheduler.save, SAVE_EVERY)
-    saver.start()
     try:
-        server.run(api_port=port, address=address, scheduler=scheduler)
-    except OSError as error:
-        _cannot_listen(address, port, error)
+        scheduler.load()
+        asyncio.run(_serve(scheduler, place, address, port))
+        scheduler.dump()
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.remove(place.address_file)
+        if not isinstance(scheduler.task_history, NopHistory):
+            scheduler.task_history.close()
 
 
-async def _started(address_file: str, url: str) -> None:
-    """The first thing in the loop: say where luigid listens; and let signals end the loop between two requests,
-    where Luigi's own handlers would save a half-changed state.
+async def _serve(scheduler: DurableScheduler, place: Place, address: str, port: int) -> None:
+    """Luigi's `server.run`, but that a signal ends it between two requests: Luigi's own handlers save a half-changed
+    state from the middle of one.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    logging.getLogger("luigi.server").info("Listening at %s", url)
-    with open(f"{address_file}.tmp", "w", encoding="utf-8") as file:
-        file.write(f"{url}\n")
-    os.replace(f"{address_file}.tmp", address_file)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        luigid_guard.guarded(server.app(scheduler), address).listen(port, address)
+    except OSError as error:
+        _cannot_listen(address, port, error)
+    PeriodicCallback(scheduler.save, SAVE_EVERY).start()
+    PeriodicCallback(scheduler.prune, PRUNE_EVERY).start()
+    logging.getLogger("luigi.server").info("Listening at %s", url_of(address, port))
+    with open(f"{place.address_file}.tmp", "w", encoding="utf-8") as file:
+        file.write(f"{url_of(address, port)}\n")
+    os.replace(f"{place.address_file}.tmp", place.address_file)
+    await ended.wait()
 
 
 def _scheduler(place: Place) -> DurableScheduler:
@@ -113,22 +148,35 @@ def _scheduler(place: Place) -> DurableScheduler:
         "record_task_history": True,
         "metrics_collector": MetricsCollectors.prometheus,
     }
-    config = get_config()
-    options = {name: value for name, value in defaults.items() if not config.has_option("scheduler", name)}
-    if options.get("record_task_history") or config.getboolean("scheduler", "record_task_history"):
-        options["task_history_impl"] = _history(place)
-    else:
-        options["task_history_impl"] = NopHistory()
+    settings = _settings()
+    options = {name: value for name, value in defaults.items() if name not in settings}
+    wanted = settings.get("record_task_history", True)
+    _check_state_path(settings.get("state_path", defaults["state_path"]))
     try:
-        scheduler = DurableScheduler(**options)
+        return DurableScheduler(**options, task_history_impl=_history(place) if wanted else NopHistory())
     except ModuleNotFoundError as error:
         _missing(error)
-    except ValueError as error:
-        raise LuigidError(f"[scheduler] of luigi.cfg has a setting that cannot be right: {error}") from None
-    folder = os.path.dirname(os.path.abspath(scheduler._config.state_path))
+
+
+def _settings() -> dict[str, Any]:
+    """What luigi.cfg says in [scheduler]. Raises LuigidError if it cannot be right."""
+    settings = {}
+    for name, parameter in scheduler_settings.get_params():
+        try:
+            if get_config().has_option("scheduler", name):
+                settings[name] = parameter.task_value("scheduler", name)
+        except ValueError as error:
+            allowed = ALLOWED.get(type(parameter), "what Luigi's manual says")
+            raise LuigidError(f"[scheduler] {name} of luigi.cfg cannot be right: {error}. Allowed: {allowed}") from None
+    return settings
+
+
+def _check_state_path(path: str) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path or os.path.isdir(path):
+        raise LuigidError(f"[scheduler] state_path: {path!r} is no file; name one")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LuigidError(f"[scheduler] state_path: no file can be written in {folder}; make it, or name another")
-    return scheduler
 
 
 def _history(place: Place) -> Any:
@@ -156,6 +204,16 @@ def _cannot_listen(address: str, port: int, error: OSError) -> NoReturn:
 def url_of(address: str, port: int) -> str:
     """Where it is asked."""
     return f"http://{f'[{address}]' if ':' in address else address}:{port}/"
+
+
+def _set_up_logging(place: Place) -> None:
+    _Logging.place = place
+    try:
+        _Logging.setup()
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise LuigidError(
+            f"there can be no log: {error}; look into {place.folder}, and at [core] logging_conf_file of luigi.cfg"
+        ) from None
 
 
 class _Logging(DaemonLogging):

@@ -31,6 +31,7 @@ LUIGI = {
     "draw_workflow",
     "luigid",
     "luigid_server",
+    "luigid_guard",
     "luigid_state",
     "luigid_history",
 }
@@ -90,7 +91,7 @@ def test_the_plain_library_knows_neither_luigi_nor_dask(module: str) -> None:
     [
         *("dask_worker", "dask_chunk", "dask_threads", "dask_cluster", "dask_connect", "dask_shared"),
         *("progress", "bar", "run_end", "task_graph", "drawing"),
-        *("luigid", "luigid_server", "luigid_state", "luigid_history", "pid_file"),
+        *("luigid", "luigid_server", "luigid_guard", "luigid_state", "luigid_history", "pid_file"),
     ],
 )
 def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) -> None:

@@ -144,7 +144,7 @@ SETTINGS = {
         "[task_history]\ndb_connection = oracle+oracledb://127.0.0.1/luigi",
         "[task_history] db_connection needs the package oracledb, which is not installed",
     ),
-    "no number": ("[scheduler]\nretry_count = many", "[scheduler] of luigi.cfg has a setting that cannot be right: "),
+    "no number": ("[scheduler]\nretry_count = many", "[scheduler] retry_count of luigi.cfg cannot be right: "),
     "no folder": ("[scheduler]\nstate_path = none/state", "[scheduler] state_path: no file can be written in "),
 }
 
