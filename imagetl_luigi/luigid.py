@@ -1,7 +1,7 @@
 """Start, look at and stop a central scheduler: scripts/luigid, or python -m imagetl_luigi.luigid.
 
 Exit codes: 0 it is as was asked for; 1 it could not be done, with the reason; 2 a wrong flag; and as the Linux
-Standard Base has it for `status`: 3 it does not run; 4 it runs and does not answer.
+Standard Base has it for `status`: 3 it does not run; 4 it runs and does not answer. 70 is a fault of luigid's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from typing import TextIO
 
 import requests
@@ -193,8 +194,13 @@ def main() -> int:
             f"[{error.section}] {error.option} of luigi.cfg cannot be read: write % as %%, and ${{NAME}} only for an "
             "environment variable that is set"
         )
-    except (LuigidError, OSError) as error:
+    except LuigidError as error:
         message = str(error)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except Exception:  # not 1: systemd starts it again
+        traceback.print_exc()
+        return 70
     print(f"luigid: {message}", file=sys.stderr)
     return 1
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import luigi
 import psutil
 import pytest
 import requests
@@ -20,6 +23,10 @@ from pictures import gif
 from server import Fault, Response, Server, hold
 from waiting import until
 from workflow import CONFIG, changed, command, started, stream, versions
+
+from imagetl_luigi.errors import LuigidError
+from imagetl_luigi.luigid import main
+from imagetl_luigi.luigid_server import Place, _scheduler
 
 FRAMES = [gif(seed=seed) for seed in range(5)]
 ROOT = Path(__file__).parent.parent
@@ -31,7 +38,7 @@ def luigid(folder: Path, *arguments: str | int, config: Path = CONFIG) -> subpro
     return subprocess.run(
         [sys.executable, "-m", "imagetl_luigi.luigid", *map(str, arguments)],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "LUIGI_CONFIG_PATH": str(config)},
+        env={"PATH": "/usr/bin:/bin", "LUIGI_CONFIG_PATH": str(config), "http_proxy": "http://127.0.0.1:9"},
         capture_output=True,
         text=True,
     )
@@ -73,16 +80,18 @@ def listens_at(pid: int) -> set[tuple[str, int]]:
 @pytest.mark.slow
 def test_it_starts_once_says_where_it_listens_and_stops(stopped: Path) -> None:
     port, other = free_port(), free_port()
-    begun = luigid(stopped, "start", "--port", port)
-    assert begun.returncode == 0, begun.stderr
+    with ThreadPoolExecutor() as both:
+        begun, alike = both.map(lambda _: luigid(stopped, "start", "--port", port), range(2))
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert (alike.returncode, alike.stdout, alike.stderr) == (0, begun.stdout, "")
     pid = int((stopped / "data/luigid/luigid.pid").read_text())
     assert begun.stdout.startswith(f"luigid listens at http://127.0.0.1:{port}/ (pid {pid})")
     assert listens_at(pid) == {("127.0.0.1", port)}
     assert (stopped / "data/luigid").stat().st_mode & 0o077 == 0  # its state is a pickle
     assert luigid(stopped, "status").stdout == begun.stdout
 
-    again = luigid(stopped, "start", "--port", port)
-    assert (again.returncode, again.stdout) == (0, begun.stdout)
+    foreign = {"Origin": "https://evil.example"}
+    assert requests.get(f"http://127.0.0.1:{port}/api/pause", headers=foreign, timeout=10).status_code == 403
     elsewhere = luigid(stopped, "start", "--port", other)
     assert (elsewhere.returncode, elsewhere.stderr) == (
         1,
@@ -93,43 +102,76 @@ def test_it_starts_once_says_where_it_listens_and_stops(stopped: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "luigid has stopped\n")
     with pytest.raises(requests.ConnectionError):
         requests.head(f"http://127.0.0.1:{port}/", timeout=10)
-    status = luigid(stopped, "status")
-    assert (status.returncode, status.stdout) == (3, "luigid does not run in data/luigid\n")
-    assert luigid(stopped, "stop").returncode == 0
+    assert luigid(stopped, "status").returncode == 3
 
 
-def test_what_a_killed_one_left_behind_misleads_nobody(tmp_path: Path) -> None:
+def test_what_a_killed_one_left_behind_misleads_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data/luigid"
     folder.mkdir(parents=True)
     (folder / "luigid.pid").write_text(f"{os.getpid()}\n")  # another process has its number by now
     (folder / "luigid.url").write_text("http://127.0.0.1:9/\n")
-    assert luigid(tmp_path, "status").returncode == 3
-    assert luigid(tmp_path, "stop").stdout == "luigid does not run in data/luigid\n"
+    for asked, code in (("status", 3), ("stop", 0)):
+        monkeypatch.setattr(sys, "argv", ["luigid", asked])
+        assert main() == code
+        assert capsys.readouterr().out == "luigid does not run in data/luigid\n"
 
 
-WRONG: dict[str, tuple[list[str], int, str]] = {
-    "no command": ([], 2, "the following arguments are required: command"),
-    "port": (["start", "--port", "70000"], 2, "'70000' is no port. Allowed: 1 to 65535"),
-    "address": (["start", "--address", "192.0.2.1"], 1, "choose an --address of this machine"),
-    "folder": (["start", "--folder", "/dev/null/x"], 1, "/dev/null/x cannot be luigid's folder: Not a directory"),
-}
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run it in this process, and have what it says, which must be an error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["luigid", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main())
+        assert ended.value.code in (1, 2)
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 or said.count("\n") == 1
+        return said
+
+    return run
 
 
-@pytest.mark.parametrize("mistake", WRONG)
-def test_a_wrong_flag_is_one_message_that_names_it(tmp_path: Path, mistake: str) -> None:
-    arguments, code, message = WRONG[mistake]
-    said = luigid(tmp_path, *arguments)
-    assert said.returncode == code
-    assert message in said.stderr
-    assert "Traceback" not in said.stderr
+def test_a_wrong_flag_is_one_message_that_names_it(here: Callable[..., str], tmp_path: Path) -> None:
+    assert "the following arguments are required: command" in here()
+    assert "'70000' is no port. Allowed: 1 to 65535" in here("start", "--port", "70000")
+    assert "'' would be every address" in here("run", "--address", "")
+    assert here("start", "--folder", "/dev/null/x").startswith("luigid: /dev/null/x cannot be luigid's folder: Not a d")
+    for asked in ("status", "stop"):
+        assert here(asked, "--folder", "/dev/null") == "luigid: /dev/null/luigid.pid: Not a directory\n"
+    for name in ("luigid.pid", "luigid.out"):
+        (tmp_path / name).mkdir()
+        assert "Is a directory" in here("start", "--folder", tmp_path)
+        (tmp_path / name).rmdir()
 
 
-def test_a_port_in_use_is_said_and_nothing_is_left_running(server: Server, tmp_path: Path) -> None:
-    said = luigid(tmp_path, "start", "--port", server.port)
+def test_a_folder_into_which_others_may_put_a_state_is_refused(
+    here: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mode in (0o770, 0o702):
+        tmp_path.chmod(mode)
+        assert here("run", "--folder", tmp_path) == (
+            f"luigid: others may write into {tmp_path}: chmod 700 it, or choose another --folder\n"
+        )
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    assert here("start", "--folder", tmp_path).startswith(f"luigid: {tmp_path} belongs to ")
+
+
+def test_an_open_address_is_warned_of_once_and_a_port_in_use_leaves_nothing_running(
+    server: Server, tmp_path: Path
+) -> None:
+    said = luigid(tmp_path, "start", "--port", server.port, "--address", "0.0.0.0")
     assert said.returncode == 1
-    assert said.stderr == (
-        f"luigid: luigid cannot listen at http://127.0.0.1:{server.port}/ (Address already in use): "
-        "another program does; end it, or choose another --port\n"
+    warning, error = said.stderr.splitlines()
+    assert warning.startswith("luigid: warning: it has no password, and whoever reaches 0.0.0.0 ")
+    assert error == (
+        f"luigid: luigid cannot listen at http://0.0.0.0:{server.port}/ (Address already in use): "
+        "another program does; end it, or choose another --port"
     )
     assert luigid(tmp_path, "status").returncode == 3
 
@@ -140,30 +182,72 @@ SETTINGS = {
         "the task history cannot be kept in postgresql+psycopg://luigi:***@127.0.0.1:9/luigi: ",
     ),
     "no address": ("[task_history]\ndb_connection = postgres", "[task_history] db_connection is no address of a data"),
+    "no port": (
+        "[task_history]\ndb_connection = postgresql+psycopg://luigi:hunter2@h:port/luigi",
+        "[task_history] db_connection is no address of a database. Allowed: ",
+    ),
     "no package": (
         "[task_history]\ndb_connection = oracle+oracledb://127.0.0.1/luigi",
         "[task_history] db_connection needs the package oracledb, which is not installed",
     ),
-    "no number": ("[scheduler]\nretry_count = many", "[scheduler] retry_count of luigi.cfg cannot be right: "),
+    "no number": (
+        "[scheduler]\nretry_count = many",
+        "[scheduler] retry_count of luigi.cfg cannot be right: invalid literal for int() with base 10: 'many'. "
+        "Allowed: a whole number",
+    ),
+    "neither": (
+        "[scheduler]\nrecord_task_history = maybe",
+        "[scheduler] record_task_history of luigi.cfg cannot be right: cannot interpret 'maybe' as boolean. "
+        "Allowed: true or false",
+    ),
     "no folder": ("[scheduler]\nstate_path = none/state", "[scheduler] state_path: no file can be written in "),
+    "no file": ("[scheduler]\nstate_path = /tmp", "[scheduler] state_path: '/tmp' is no file"),
+    "nothing": ("[scheduler]\nstate_path =", "[scheduler] state_path: '' is no file"),
 }
 
 
 @pytest.mark.parametrize("mistake", SETTINGS)
-def test_a_wrong_setting_of_luigi_cfg_is_one_message_without_a_password(tmp_path: Path, mistake: str) -> None:
+def test_a_wrong_setting_is_named_without_a_password(
+    tmp_path: Path, mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text, message = SETTINGS[mistake]
+    config = luigi.configuration.LuigiConfigParser()
+    config.read_string(text)
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", config)
+    with pytest.raises(LuigidError) as refused:
+        _scheduler(Place(str(tmp_path)))
+    assert str(refused.value).startswith(message)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[core]\nlogging_conf_file = none", "there can be no log: "),
+        (
+            "[task_history]\ndb_connection = postgresql+psycopg://u:hunter%402@127.0.0.1/luigi",
+            "[task_history] db_connection of luigi.cfg cannot be read: write % as %%, ",
+        ),
+    ],
+)
+def test_a_mistake_in_luigi_cfg_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "luigi.cfg").write_text(text)
     said = luigid(tmp_path, "run", "--port", free_port(), config=tmp_path / "luigi.cfg")
-    assert said.returncode == 1
+    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
     assert said.stderr.startswith(f"luigid: {message}")
-    assert said.stderr.count("\n") == 1
-    assert "hunter2" not in said.stderr + (tmp_path / "data/luigid/luigid.log").read_text()
+    assert "hunter" not in said.stderr
+    log = tmp_path / "data/luigid/luigid.log"
+    assert not log.exists() or "hunter" not in log.read_text()
 
 
-def test_an_open_address_is_warned_of(stopped: Path) -> None:
-    said = luigid(stopped, "start", "--address", "0.0.0.0", "--port", free_port())
-    assert said.returncode == 0
-    assert "it has no password, and whoever reaches 0.0.0.0" in said.stderr
+def test_a_fault_of_its_own_is_shown_and_has_a_code_after_which_systemd_starts_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["luigid", "run"])
+    monkeypatch.setattr("imagetl_luigi.luigid.serve", lambda *_: 1 / 0)
+    assert main() == 70
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert "RestartPreventExitStatus=1 2\n" in (ROOT / "deploy/luigid.service").read_text()
 
 
 @pytest.mark.slow
@@ -187,8 +271,9 @@ def test_state_history_and_metrics_of_a_run_and_its_restart(ours: OurLuigid, ser
     for stage in STAGES:
         assert f'luigi_task_started_total{{family="{stage}"}} 1.0' in metrics
         assert f'luigi_task_done_total{{family="{stage}"}} 1.0' in metrics
-    ours.process.terminate()
+    ours.process.send_signal(signal.SIGQUIT)
     assert ours.process.wait() == 0
+    assert not [path for path in (tmp_path / "luigid").iterdir() if path.stat().st_mode & 0o077]
     ours.start()
     assert ours.tasks("DONE").keys() == set(STAGES)
     (tmp_path / "w/clip.gif").unlink()

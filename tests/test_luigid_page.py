@@ -113,6 +113,7 @@ def test_a_failed_frame_is_shown_with_the_text_of_its_error(
     in_the_way = tmp_path / "w/frames/frame_02.gif"
     in_the_way.mkdir(parents=True)
     assert run(luigid, tmp_path).returncode == 30
+    assert (in_the_way.parent / "frame_04.gif").exists()
     browser.open(luigid.url())
     shown = f"{row('WriteFrame', tmp_path)}//button[contains(@class, 'showError')]"
     until(lambda: browser.find(shown))

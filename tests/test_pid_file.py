@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imagetl_luigi import pid_file
 from imagetl_luigi.pid_file import PidFile
 
 HOLD = "import sys; from imagetl_luigi.pid_file import PidFile; print(PidFile(sys.argv[1]).hold(), flush=True); input()"
@@ -26,8 +27,9 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_holder_is_named_until_it_is_killed_and_no_other_gets_in(
-    holder: subprocess.Popen[str], tmp_path: Path
+    holder: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pid_file, "PATIENCE", 0.05)
     file = PidFile(str(tmp_path / "pid"))
     assert file.holder() == holder.pid
     assert not file.hold()
