@@ -46,6 +46,8 @@ def start(place: Place, address: str, port: int) -> int:
             out.seek(before)
             sys.stderr.write(out.read())
     if not url:
+        if child is None:
+            raise LuigidError(f"the luigid in {place.folder} has just ended; start it again")
         return 1
     if url != url_of(address, port):
         raise LuigidError(f"a luigid runs in {place.folder} already, at {url}; stop it first")

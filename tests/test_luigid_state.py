@@ -89,7 +89,7 @@ def test_a_state_that_cannot_be_understood_is_put_aside_with_one_warning(
 ) -> None:
     (tmp_path / "state").write_bytes(broken)
     known = scheduler(tmp_path)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 1
     assert f"The saved state is put aside as {tmp_path / 'state.broken'}" in caplog.text
     assert (tmp_path / "state.broken").read_bytes() == broken
     known.add_task(worker="w", task_id="a", family="A")
