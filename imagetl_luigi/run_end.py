@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import luigi.interface
+from luigi.rpc import RemoteScheduler
 from luigi.task_status import DONE, FAILED, UNKNOWN
 from luigi.worker import Worker
 
@@ -132,8 +133,9 @@ class _Scheduler:
     def __copy__(self) -> Any:
         return copy.copy(self._scheduler)
 
-    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
-        return _itself, (self._scheduler,)  # where processes are spawned, tasks report to the scheduler itself
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """In a process that is spawned: luigid; or nobody, if the scheduler is here, which would not hear it anyway."""
+        return (_itself, (self._scheduler,)) if isinstance(self._scheduler, RemoteScheduler) else (_Nobody, ())
 
     def announce_scheduling_failure(self, *arguments: Any, **named: Any) -> Any:
         """The error of complete() or requires() of the task that is added next."""
@@ -155,6 +157,15 @@ class _Scheduler:
 
 def _itself(scheduler: Any) -> Any:
     return scheduler
+
+
+class _Nobody:
+    """Takes what a task reports."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *_, **__: None
 
 
 def _text(explanation: Any) -> str:

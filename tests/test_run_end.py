@@ -184,6 +184,8 @@ def test_registered_twice_it_is_called_once(runs: list[Run], tmp_path: Path) -> 
 def test_a_spawned_process_gets_the_scheduler_itself() -> None:
     heard = run_end._Scheduler(RemoteScheduler("http://127.0.0.1:9"), Run([]))
     assert type(pickle.loads(pickle.dumps(heard))) is RemoteScheduler
+    nobody = pickle.loads(pickle.dumps(run_end._Scheduler(luigi.scheduler.Scheduler(batch_emails=True), Run([]))))
+    assert nobody.set_task_status_message("task", "message") is None
 
 
 PLAIN = """

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+import luigi
 import pytest
 from pictures import gif
 from server import Server, status
@@ -85,6 +86,7 @@ def test_a_stream_that_cannot_be_looked_at_does_not_stop_the_others(
         return stat(target)
 
     monkeypatch.setattr(GifTarget, "exists", refuse)
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", luigi.configuration.LuigiConfigParser())
     build(CombineGifs(catalog="streams.toml", root="r"))
     assert (tmp_path / "r/c/clip.gif").is_file()
     assert "1 of 3 streams failed: b: StorageError: cannot read it: Permission denied" in caplog.text
