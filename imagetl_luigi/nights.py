@@ -32,14 +32,12 @@ def url_of(url: str, date: datetime.date) -> str:
 
 def public_url(url: str) -> str:
     """The URL of many nights without its secrets (`source.public_url`), and with `{date}` as it is."""
-    places: list[str] = []
-
-    def mask(place: re.Match[str]) -> str:
-        places.append(place[0])
-        return f"date-{len(places) - 1}-date"
-
-    masked = source.public_url(_PLACE.sub(mask, url))
-    return re.sub(r"date-(\d+)-date", lambda number: places[int(number[1])], masked)
+    places = {f"date-{number}-{len(url)}": place[0] for number, place in enumerate(_PLACE.finditer(url))}
+    masks = iter(places)
+    shown = source.public_url(_PLACE.sub(lambda _: next(masks), url))
+    for mask, place in places.items():
+        shown = shown.replace(mask, place)
+    return shown
 
 
 def default_root(url: str) -> str:
