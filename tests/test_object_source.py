@@ -127,7 +127,8 @@ def test_an_interrupted_copy_is_gone_on_with(in_s3: str, local: str) -> None:
     with s3_requests.listed() as requests:
         get(in_s3, local)
     assert storage.read_bytes(local) == BODY
-    assert len([request for request in requests if request.startswith("GET")]) == 5
+    asked = [request for request in requests if request.startswith("GET")]
+    assert 5 <= len(asked) < 10, "some that were read ahead may be sent after the interrupt"
     assert left(local) == [".image-data.img.source.json", "image-data.img"]
 
 
