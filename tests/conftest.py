@@ -41,11 +41,11 @@ _servers: set[psutil.Process] = set()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the server of a store is slow: they take seconds to start, and each request milliseconds."""
+    """What needs the server of a store, a luigid, or a repository of its own is slow: they take seconds to start."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         asked = {*getattr(item, "fixturenames", ()), *" ".join(map(str, parameters.values())).split()}
-        if asked & {"s3_server", "s3", "gs_server", "gs"}:
+        if asked & {"s3_server", "s3", "gs_server", "gs", "luigid", "script"}:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.stem not in LONGEST)  # or the last one runs alone
 

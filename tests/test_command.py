@@ -205,6 +205,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_right_and_repeats_nothing(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hog", "made"), [(220_000, set()), (150_000, {"image-data.img"}), (90_000, {"manifest.json"})]
 )

@@ -37,8 +37,10 @@ def impatient() -> Iterator[None]:
     """Retries without a pause."""
     config = luigi.configuration.get_config()
     config.set("download", "retry_wait", "0")
+    config.set("scheduler", "retry_delay", "0")
     yield
     config.set("download", "retry_wait", "10")
+    config.set("scheduler", "retry_delay", "1")
 
 
 @pytest.fixture
