@@ -30,6 +30,11 @@ def url_of(url: str, date: datetime.date) -> str:
     return _PLACE.sub(lambda place: date.strftime(place[1] or "%Y-%m-%d"), url)
 
 
+def is_dated(url: str) -> bool:
+    """Whether it is the URL of many nights."""
+    return _PLACE.search(url) is not None
+
+
 def public_url(url: str) -> str:
     """The URL of many nights without its secrets (`source.public_url`), and with `{date}` as it is."""
     places = {f"date-{number}-{len(url)}": place[0] for number, place in enumerate(_PLACE.finditer(url))}

@@ -7,7 +7,7 @@ from typing import Any
 
 import luigi
 
-from imagetl_luigi import storage
+from imagetl_luigi import nights, storage
 from imagetl_luigi.catalog import Stream, parse_catalog
 from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
 from imagetl_luigi.nightly import NightlyGif
@@ -58,6 +58,8 @@ class CombineGifs(SettledTask, luigi.WrapperTask):
         try:
             if self.date is not None:
                 return NightlyGif(date=self.date, root=place, **parameters)
+            if nights.is_dated(parameters["url"]):
+                raise ParameterError("its url has {date} in it, so the run needs --date, such as --date 2026-11-24")
             own = parameters.get("gif", "")
             if os.path.isabs(own) or storage.is_remote(own):
                 raise ParameterError(f"gif = {own!r} is not possible. Allowed: a name in the stream's folder")

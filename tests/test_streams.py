@@ -13,7 +13,7 @@ from server import Server, status
 from workflow import build, command, stream
 
 from imagetl_luigi import CombineGif, CombineGifs, NightlyGif
-from imagetl_luigi.errors import StorageError
+from imagetl_luigi.errors import ParameterError, StorageError
 from imagetl_luigi.targets import GifTarget
 
 DATA = stream([gif(seed=seed) for seed in range(3)])
@@ -132,6 +132,14 @@ def test_a_stream_that_cannot_be_is_refused_before_anything_is_done(
     assert "Traceback" not in run.stderr
     assert server.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["streams.toml"]
+
+
+def test_a_dated_url_needs_a_date(write: Write) -> None:
+    write({"a": "https://example.org/{date:%Y%m%d}.img"})
+    with pytest.raises(
+        ParameterError, match=r"streams.toml: stream 'a': its url has \{date\} in it, so .* needs --date"
+    ):
+        CombineGifs(catalog="streams.toml", root="r")
 
 
 def test_a_catalog_that_is_not_there_is_said(tmp_path: Path) -> None:
