@@ -136,10 +136,8 @@ def test_a_stream_that_cannot_be_is_refused_before_anything_is_done(
 
 def test_a_dated_url_needs_a_date(write: Write) -> None:
     write({"a": "https://example.org/{date:%Y%m%d}.img"})
-    with pytest.raises(
-        ParameterError, match=r"streams.toml: stream 'a': its url has \{date\} in it, so .* needs --date"
-    ):
-        CombineGifs(catalog="streams.toml", root="r")
+    with pytest.raises(ParameterError, match=r"stream 'a': its url has \{date\} in it, so the run needs --date"):
+        CombineGifs(catalog="streams.toml", root="dated")
 
 
 def test_a_catalog_that_is_not_there_is_said(tmp_path: Path) -> None:
