@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+from imagetl_luigi import nights
 from imagetl_luigi.clean import Inventory, remove, take_inventory
 from imagetl_luigi.errors import ImagetlError, ParameterError
 from imagetl_luigi.workspace import Workspace
@@ -80,6 +81,8 @@ def _report(root: str, held: Inventory, options: argparse.Namespace) -> Iterator
     fetched = f", fetched {source.fetched_at}" if source.fetched_at else ""
     same = f", the same as of {held.manifest.same_as}" if held.manifest.same_as else ""
     yield f"{root}: {held.manifest.count:,} frames of {source.url}{fetched}{same}"
+    for other in nights.same_as(root):
+        yield f"  its frames are those of {other}, too, which has none of its own"
     for group in held.groups:
         if group.files:
             stays = group.lasting and not options.all

@@ -29,8 +29,9 @@ class NightlyGif(SettledTask):
 
     date = TodayParameter(description="the night, as 2026-11-24; default: today")
     url = NightUrlParameter(
+        default="",  # which is refused, in one line
         description="what to fetch: http://…, https://…, s3://…, file:///… or a path. "
-        "{date} in it is the night's date, {date:%Y%m%d} the date in another form"
+        "{date} in it is the night's date, {date:%Y%m%d} the date in another form",
     )
     root = PathParameter(
         default="",
@@ -145,6 +146,8 @@ class NightlyGif(SettledTask):
     def _fetched(self) -> tuple[datetime.date, Manifest] | None:
         """Fetch the source; return the last night that is complete if it had the same bytes."""
         data_file = DataFileTarget(self.paths(self.date), self._url())
+        if self.date != datetime.date.today() and not nights.is_dated(self.url):
+            logger.warning("NightlyGif: %s is not today, and no {date} in the url, so it gets what is there", self.date)
         last = self._last()
         source = last[1].source if last else None
         self.fetch(data_file, source if source and source.validator and source.url == public_url(self._url()) else None)

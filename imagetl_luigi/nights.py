@@ -114,3 +114,12 @@ def _manifest_of(earlier: Workspace, name: str) -> Manifest | None:
     return (
         read_manifest(os.path.join(workspace(os.path.dirname(earlier.root), date), "manifest.json")) if date else None
     )
+
+
+def same_as(root: str) -> list[str]:
+    """The roots of the nights whose frames are those in the workspace `root`; none if it is not of a night."""
+    place, name = os.path.split(root)
+    date = parse(name)
+    later = [workspace(place, other) for other in listed(place) if other > date] if date else []
+    manifests = ((other, read_manifest(os.path.join(other, "manifest.json"))) for other in later)
+    return [other for other, manifest in manifests if manifest and manifest.same_as == name]

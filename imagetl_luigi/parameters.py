@@ -32,6 +32,8 @@ class UrlParameter(PathParameter):
         url = super().normalize(x).strip()
         if not url:
             raise ParameterError(f"url = {x!r} is empty. Allowed: http://…, https://…, file:///…, or a path")
+        if "://" in url and nights.is_dated(url):
+            raise ParameterError(f"url = {nights.public_url(url)!r} is that of many nights; use NightlyGif")
         check_url(url)
         return url
 

@@ -133,7 +133,7 @@ class Report:
         failed = [_told(animation) for animation in self.missing if animation.error]
         if not failed or len(self.animations) == 1:
             return ""
-        return f"{len(failed)} of {len(self.animations)} streams failed: {'; '.join(_some(failed))}"
+        return f"{len(failed)} of {len(self.animations)} animations failed: {'; '.join(_some(failed))}"
 
     @property
     def not_run(self) -> str:

@@ -19,7 +19,10 @@ from imagetl_luigi.tasks import CombineGif
 class CombineGifs(SettledTask, luigi.WrapperTask):
     """Combine the frames of many streams, each in a folder of its own; one that fails does not stop the others."""
 
-    catalog = PathParameter(description="TOML file with a [[stream]] table for each: name, url, delay …; see README")
+    catalog = PathParameter(
+        default="",  # which is refused, in one line
+        description="TOML file with a [[stream]] table for each: name, url, delay …; see README",
+    )
     root = PathParameter(
         default="data",
         description="place of the streams, each in a folder of its name: a folder, or a URL such as "
@@ -43,6 +46,8 @@ class CombineGifs(SettledTask, luigi.WrapperTask):
 
     def requires(self) -> list[luigi.Task]:
         """The animation of each stream, as the catalog is now: Luigi keeps a task for as long as a process lives."""
+        if not self.catalog:
+            raise ParameterError("catalog is not given. Allowed: the path of a TOML file with [[stream]] tables")
         try:
             text = storage.read_bytes(self.catalog)
         except StorageError as error:

@@ -19,10 +19,9 @@ from imagetl_luigi import CombineGif
 FRAME = gif()
 TASKS = {name: task for name, task in vars(imagetl_luigi).items() if name in imagetl_luigi.__all__}
 TASKS = {name: task for name, task in TASKS.items() if isinstance(task, type) and issubclass(task, luigi.Task)}
-GIVEN = {"url": "a.img", "workspace": "w"}
+GIVEN = {"url": "a.img", "workspace": "w", "catalog": "streams.toml"}
 """What is given to the tasks that have such a parameter."""
-REQUIRED = GIVEN | {
-    "catalog": "streams.toml",
+REQUIRED = {
     "data_file": "w/image-data.img",
     "offset": "0",
     "length": str(len(FRAME)),
@@ -52,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which all is made."""
     monkeypatch.chdir(tmp_path)
     Path("a.img").write_bytes(stream([FRAME]))
-    build(CombineGif(**GIVEN))
+    build(CombineGif(url=GIVEN["url"], workspace=GIVEN["workspace"]))
     return tmp_path
 
 

@@ -219,7 +219,7 @@ def test_of_many_streams_one_message_and_one_warning_say_which_failed(
     why = f"DownloadError: {urls['pier']} answered 404 Not Found; check the URL"
     assert [(one["name"], one["state"]) for one in message["animations"]] == [("a", "made"), ("pier", "not made")]
     assert message["animations"][1]["error"] == message["errors"][0]["message"] == why
-    assert caplog.messages.count(f"1 of 2 streams failed: pier: {why}") == 1
+    assert caplog.messages.count(f"1 of 2 animations failed: pier: {why}") == 1
 
 
 @pytest.mark.parametrize(("when", "well", "badly"), [("always", 1, 1), ("failure", 0, 1)])

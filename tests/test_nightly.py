@@ -244,6 +244,17 @@ def test_an_old_night_that_cannot_be_looked_at_is_no_reason_to_miss_another(
     assert bulk(lambda **given: NightlyGif(url=url, root="n", **given), dates) == [dates[0], dates[2]]
 
 
+def test_a_night_that_is_not_today_warns_where_the_url_has_no_date(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert made(night(1, server.put("/a", DATA)))
+    assert caplog.text.count("2026-11-01 is not today, and no {date} in the url, so it gets what is there") == 1
+    assert made(NightlyGif(url=server.url("/a"), root="n"))
+    server.put("/2026-11-02", DATA)
+    assert made(night(2, server.url() + "/{date}"))
+    assert caplog.text.count("is not today") == 1
+
+
 def test_a_source_that_is_gone_fails_the_night_and_leaves_the_others(server: Server) -> None:
     url = server.put("/a", DATA, etag='"1"')
     assert made(night(1, url))

@@ -104,3 +104,7 @@ def test_of_a_chain_each_night_names_the_one_that_has_the_frames(tmp_path: Path)
         assert copied
         assert copied.same_as == "2026-11-03"
         earlier, manifest = night, copied
+    for name in ("2026-11-03", "2026-11-04", "2026-11-05"):
+        expected = [str(tmp_path / later) for later in ("2026-11-04", "2026-11-05")] if name == "2026-11-03" else []
+        assert nights.same_as(str(tmp_path / name)) == expected
+    assert nights.same_as(str(tmp_path / "logs")) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetl_luigi import CombineGif, NightlyGif, Split
+from imagetl_luigi import CombineGif, CombineGifs, NightlyGif, Split
 from imagetl_luigi.errors import ParameterError
 from imagetl_luigi.parameters import DelimiterParameter, to_bytes
 
@@ -107,3 +107,16 @@ def test_the_date_may_stand_anywhere_in_a_url_and_braces_in_a_path() -> None:
     assert task.animation().url == "https://cam-2026.example.org/2026-11-24.img"
     assert task.to_str_params()["url"] == "https://cam-{date:%Y}.example.org/{date}.img"
     assert NightlyGif(url="{a}/{date}.img", date=datetime.date(2026, 11, 24)).animation().url == "{a}/2026-11-24.img"
+
+
+def test_the_url_of_many_nights_is_refused_where_one_is_asked_for() -> None:
+    with pytest.raises(ParameterError, match=r"\{date\}.img' is that of many nights; use NightlyGif"):
+        CombineGif(url="https://h/{date}.img")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"), [(NightlyGif, "url = '' is empty"), (CombineGifs, "catalog is not given")]
+)
+def test_what_must_be_given_is_said_in_one_line(make: type, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        make()

@@ -121,7 +121,7 @@ def test_of_many_streams_it_says_which_failed_and_why(server: Server, tmp_path: 
     pier = f"pier: DownloadError: {urls[1]} answered 404 Not Found; check the URL"
     harbour = f"harbour: DownloadError: {urls[2]} is empty; check the URL"
     assert failed.headline == "imagetl_luigi: failed: 2 of 4 animations not made, 9 frames"
-    assert failed.failed_streams == f"2 of 4 streams failed: {pier}; {harbour}"
+    assert failed.failed_streams == f"2 of 4 animations failed: {pier}; {harbour}"
     assert failed.text.splitlines()[2:] == [
         f"not made: {pier}",
         f"not made: {harbour}",

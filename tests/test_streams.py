@@ -64,7 +64,7 @@ def test_a_stream_that_fails_does_not_stop_the_others_and_is_named(
     run = command(*RUN, "--root", "r", "--workers", workers, folder=tmp_path)
     assert run.returncode == 30
     assert "/none answered 404" in run.stderr
-    assert "WARNING: 1 of 3 streams failed: b: DownloadError: " in run.stderr
+    assert "WARNING: 1 of 3 animations failed: b: DownloadError: " in run.stderr
     assert sorted(path.parent.name for path in tmp_path.glob("r/*/clip.gif")) == ["a", "c"]
     server.put("/none", DATA)
     asked = len(server.requests)
@@ -89,7 +89,7 @@ def test_a_stream_that_cannot_be_looked_at_does_not_stop_the_others(
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", luigi.configuration.LuigiConfigParser())
     build(CombineGifs(catalog="streams.toml", root="r"))
     assert (tmp_path / "r/c/clip.gif").is_file()
-    assert "1 of 3 streams failed: b: StorageError: cannot read it: Permission denied" in caplog.text
+    assert "1 of 3 animations failed: b: StorageError: cannot read it: Permission denied" in caplog.text
 
 
 def test_a_night_of_streams_fetches_only_what_has_changed(server: Server, tmp_path: Path, write: Write) -> None:
