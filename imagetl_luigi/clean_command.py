@@ -82,7 +82,7 @@ def _report(root: str, held: Inventory, options: argparse.Namespace) -> Iterator
     same = f", the same as of {held.manifest.same_as}" if held.manifest.same_as else ""
     yield f"{root}: {held.manifest.count:,} frames of {source.url}{fetched}{same}"
     for other in nights.same_as(root):
-        yield f"  its frames are those of {other}, too, which has none of its own"
+        yield f"  its frames are those of {other}, too"
     for group in held.groups:
         if group.files:
             stays = group.lasting and not options.all
