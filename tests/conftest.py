@@ -29,6 +29,7 @@ from waiting import wait_until
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
+os.environ.pop("LUIGI_CONFIG_PATH", None)  # the settings of who runs the tests are none of theirs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore Ctrl-C
 
 
