@@ -94,6 +94,7 @@ class _State(SimpleTaskState):
             self.set_status(task, PENDING, config)
 
     def dump(self) -> None:
+        """Write it beside the old one, and put it in that one's place."""
         temporary = f"{self._state_path}.tmp"
         try:
             with open(temporary, "wb") as file:

@@ -217,10 +217,10 @@ def _given(text: str) -> str:
 
 
 def _date(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date. Allowed: YYYY-MM-DD") from None
+    date = nights.parse(text)
+    if date is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date. Allowed: YYYY-MM-DD")
+    return date
 
 
 def _count(text: str) -> int:

@@ -81,9 +81,11 @@ def take_over(earlier: Workspace, manifest: Manifest, night: Workspace, origin: 
     Raises:
         FrameError: the animation is another by now.
     """
-    original = _manifest_of(earlier, manifest.same_as) if manifest.same_as else None
-    there = original is not None and original.source.sha256 == origin.sha256
-    name = manifest.same_as if there and manifest.same_as else os.path.basename(earlier.root)
+    place, name = os.path.split(earlier.root)
+    date = parse(manifest.same_as)
+    original = _manifest(workspace(place, date)) if date else None
+    if manifest.same_as and original and original.source.sha256 == origin.sha256:
+        name = manifest.same_as
     copy_manifest(manifest, night.manifest, source=origin, same_as=name)
     if gif.find_recipe(earlier.gif) == recipe:
         storage.copy(earlier.gif, night.gif)
@@ -108,18 +110,14 @@ def fetch_from(earlier: Workspace, night: Workspace, origin: Source) -> None:
     write_record(night.data_file, origin, str(storage.fingerprint(night.data_file)))
 
 
-def _manifest_of(earlier: Workspace, name: str) -> Manifest | None:
-    """The manifest of the night of that name beside an earlier one."""
-    date = parse(name)
-    return (
-        read_manifest(os.path.join(workspace(os.path.dirname(earlier.root), date), "manifest.json")) if date else None
-    )
-
-
 def same_as(root: str) -> list[str]:
     """The roots of the nights whose frames are those in the workspace `root`; none if it is not of a night."""
     place, name = os.path.split(root)
     date = parse(name)
     later = [workspace(place, other) for other in listed(place) if other > date] if date else []
-    manifests = ((other, read_manifest(os.path.join(other, "manifest.json"))) for other in later)
-    return [other for other, manifest in manifests if manifest and manifest.same_as == name]
+    return [other for other in later if (manifest := _manifest(other)) and manifest.same_as == name]
+
+
+def _manifest(root: str) -> Manifest | None:
+    """The manifest in a workspace."""
+    return read_manifest(Workspace(root, "", "").manifest)

@@ -68,6 +68,7 @@ def _calling(schedule_and_run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         tasks: Iterable[luigi.Task], worker_scheduler_factory: Any = None, override_defaults: Any = None
     ) -> Any:
+        """As Luigi's; then call what is registered, whatever ended the run."""
         start = time.monotonic()
         run = Run(list(tasks))
         _under_way.append(run)
@@ -80,10 +81,10 @@ def _calling(schedule_and_run: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             run.seconds = time.monotonic() - start
             _under_way.pop()
+            # luigi.build in a task is no run of its own
+            functions = [] if _under_way else _functions
             with contextlib.ExitStack() as stack:  # Ctrl-C in one of them does not keep the next from being called
-                for function in reversed(
-                    [] if _under_way else _functions
-                ):  # luigi.build in a task is no run of its own
+                for function in reversed(functions):
                     stack.callback(_call, function, run)
 
     wrapped.calls_run_end = True  # type: ignore[attr-defined]
