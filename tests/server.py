@@ -292,5 +292,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         for piece in response.pieces:
+            request.sent += len(piece)  # first, so that whoever has the answer finds it counted
             self.wfile.write(piece)
-            request.sent += len(piece)

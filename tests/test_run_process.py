@@ -59,9 +59,12 @@ def test_a_signal_is_passed_on_and_the_code_is_never_that_of_a_success(
 def test_ctrl_c_at_a_terminal_reaches_it_once(tmp_path: Path, program: Callable[[str], str]) -> None:
     (tmp_path / "driver").write_text(DRIVER)
     (tmp_path / "counting").write_text(COUNTING)
-    line = f"{sys.executable} driver {sys.executable} counting 5"
+    line = f"exec {sys.executable} driver {sys.executable} counting 5"  # a shell that waits has the Ctrl-C, too
     terminal = [program("script"), "--quiet", "--return", "--command", line, "/dev/null"]
-    with subprocess.Popen(terminal, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
+    shell = os.environ | {"SHELL": "/bin/sh"}
+    with subprocess.Popen(
+        terminal, cwd=tmp_path, env=shell, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as running:
         assert running.stdin
         until((tmp_path / "ready").exists, 30)
         running.stdin.write(b"\x03")
