@@ -16,7 +16,7 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.14",
     packages=["imagetl_luigi"],
-    package_data={"imagetl_luigi": ["py.typed"]},
+    package_data={"imagetl_luigi": ["py.typed", "pages/*"]},
     install_requires=[
         "luigi>=3.8.1",
         "dask>=2026.8.0",
@@ -29,6 +29,7 @@ setup(
         "urllib3>=2.8.0",
         "fsspec>=2026.9.0",
         "tqdm>=4.70.1",
+        "jinja2>=3.1.6",
     ],
     extras_require={
         "dashboard": ["bokeh>=3.9.2"],

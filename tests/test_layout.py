@@ -108,6 +108,7 @@ def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) ->
         ("graphviz", "drawing"),
         ("tqdm", "bar"),
         ("sqlalchemy", "luigid_history"),
+        ("jinja2", "page"),
     ],
 )
 def test_a_heavy_library_is_imported_in_one_place(library: str, module: str) -> None:

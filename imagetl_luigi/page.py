@@ -1,0 +1,139 @@
+"""HTML pages that need nothing but what lies beside them: a template with its style and script put into it.
+
+    pages/base.html, base.css    what all pages share
+    pages/watch.html, .css, .js  the page of one workspace
+    pages/gallery.html, .css     that of many
+
+A page runs only the script and shows only the style whose SHA-256 its Content-Security-Policy names (W3C CSP3,
+section 2.3.1), loads pictures from its own folder and nothing else. Jinja escapes whatever is put into the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from imagetl_luigi import storage
+
+_MARK = re.compile(rb'<meta name="imagetl_luigi" content="([0-9a-f]{64})">')
+_LONGEST_HEAD = 4096
+
+
+def render(name: str, mark: str, values: Mapping[str, Any]) -> bytes:
+    """The page of the template `name`.html, with `name`.css and, if there is one, `name`.js in it.
+
+    Args:
+        mark: says what the page was made from (`mark_of`); `read_mark` finds it again.
+        values: what the template shows. URLs for `href` and `src` come from `link` and `web_address`.
+    """
+    templates = _environment()
+    style = "".join(_text(f"{part}.css") for part in ("base", name))
+    script = _text(f"{name}.js")
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            "img-src 'self'",
+            f"style-src {_hash(style)}",
+            f"script-src {_hash(script)}" if script else "script-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+        ]
+    )
+    page = templates.get_template(f"{name}.html").render(
+        values,
+        mark=mark,
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),  # noqa: S704 - files of ours
+    )
+    return page.encode(errors="replace")  # the name of a file may hold what is no character
+
+
+def mark_of(*parts: Any) -> str:
+    """64 hexadecimal digits that stand for the parts, which are anything that JSON knows."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def read_mark(path: str) -> str | None:
+    """The mark of the page at `path`; None where there is no page, or one that is none of ours."""
+    if not storage.exists(path):
+        return None
+    found = _MARK.search(storage.read_range(path, 0, _LONGEST_HEAD))
+    return found[1].decode() if found else None
+
+
+def link(*names: str, version: str = "") -> str:
+    """The relative URL of a file below the page (RFC 3986, section 4.2).
+
+    Args:
+        version: changes when the file does, so that no browser shows an old one that it has kept; servers
+            ignore it.
+    """
+    path = "/".join(quote(os.fsencode(name), safe="") for name in names)
+    return f"./{path}" + (f"?{quote(version, safe='')}" if version else "")
+
+
+def web_address(url: str) -> str | None:
+    """The URL if it may be followed from a page: one of http or https, and not javascript: and the like."""
+    return url if url.partition("://")[0].lower() in ("http", "https") else None
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> plural(1, "frame"), plural(2000, "frame")
+    ('1 frame', '2,000 frames')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> [size(count) for count in (0, 999, 93_112, 2_530_000, 4_321_000_000)]
+    ['0 B', '999 B', '93.1 kB', '2.5 MB', '4.3 GB']
+    """
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "GB":
+            break
+    return f"{amount:,.1f} {unit}"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _environment() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("imagetl_luigi", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"size": size, "link": link}
+    templates.globals |= {"plural": plural}
+    return templates
+
+
+def _text(name: str) -> str:
+    """A file of the folder `pages` as it is, or nothing where there is none."""
+    loader = _environment().loader
+    assert loader
+    return loader.get_source(_environment(), name)[0] if name in loader.list_templates() else ""
