@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from imagetl_luigi import storage
 
@@ -50,13 +49,7 @@ def render(name: str, mark: str, values: Mapping[str, Any]) -> bytes:
             "require-trusted-types-for 'script'",
         ]
     )
-    page = templates.get_template(f"{name}.html").render(
-        values,
-        mark=mark,
-        policy=policy,
-        style=Markup(style),
-        script=Markup(script),  # noqa: S704 - files of ours
-    )
+    page = templates.get_template(f"{name}.html").render(values, mark=mark, policy=policy, style=style, script=script)
     return page.encode(errors="replace")  # the name of a file may hold what is no character
 
 
