@@ -8,6 +8,7 @@ from imagetl_luigi.frame_tasks import WriteFrame
 from imagetl_luigi.nightly import NightlyGif
 from imagetl_luigi.streams import CombineGifs
 from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrames
+from imagetl_luigi.watch import WatchPage
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ __all__ = [
     "Download",
     "NightlyGif",
     "Split",
+    "WatchPage",
     "WriteFrame",
     "WriteFrames",
     "__version__",

@@ -1,13 +1,15 @@
-"""The tasks of one frame each, of which there may be a hundred thousand; stages have them run on Dask."""
+"""The tasks of one frame or a few, of which there may be a hundred thousand; stages have them run on Dask."""
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from typing import Any
 
 import luigi
 
 from imagetl_luigi import logs, storage
+from imagetl_luigi.contact_sheet import Layout
 from imagetl_luigi.errors import FrameError, ImagetlError
 from imagetl_luigi.parameters import WholeNumberParameter
 from imagetl_luigi.prefetch import Read, SharedReads
@@ -90,3 +92,28 @@ class ConvertFrame(ImagetlTask):
         picture = still_to_gif(storage.read_bytes(self.frame), self.frame)
         with storage.atomic_write(self.path) as file:
             file.write(picture)
+
+
+class DrawRow(ImagetlTask):
+    """Draw one row of the contact sheet, a picture of many frames."""
+
+    frames = luigi.ListParameter(description="path and bytes of each frame file, in order")
+    count = WholeNumberParameter(description="frames of the whole sheet")
+    width = WholeNumberParameter(description="pixels of the canvas that holds every frame")
+    height = WholeNumberParameter(description="pixels of the canvas that holds every frame")
+    step = WholeNumberParameter(
+        description="1 if these are all frames of the row; else only those with a tile are read"
+    )
+    path = luigi.Parameter(description="PNG file to write")
+
+    def output(self) -> FileTarget:
+        """The row."""
+        return FileTarget(self.path)
+
+    def run(self) -> None:
+        """Draw it. A frame that cannot be decoded leaves its tile empty. Raises StorageError if one is not there."""
+        from imagetl_luigi.sheet_drawing import draw_row  # imports imageio
+
+        layout = Layout.of(self.count, self.width, self.height)
+        with contextlib.closing(storage.read_ahead(Piece(path, 0, length) for path, length in self.frames)) as frames:
+            storage.write_bytes(self.path, draw_row(frames, layout, self.step))

@@ -114,6 +114,16 @@ def combine(
     out.write(b";")
 
 
+def own_delay(frame: bytes) -> int:
+    """Milliseconds that a frame, a file of any format, is shown for if no delay is given."""
+    if frame.startswith(b"GIF8"):
+        try:
+            return 10 * _delay(parse_gif(frame, 0), None)
+        except (Malformed, PastEnd):  # combining it has said so
+            pass
+    return DEFAULT_DELAY
+
+
 def read_recipe(head: bytes) -> Recipe | None:
     """The recipe in the first LONGEST_HEAD bytes of an animation, or None if it is not one of ours."""
     text, _, _ = _find_comment(head)

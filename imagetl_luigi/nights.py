@@ -110,6 +110,21 @@ def fetch_from(earlier: Workspace, night: Workspace, origin: Source) -> None:
     write_record(night.data_file, origin, str(storage.fingerprint(night.data_file)))
 
 
+def fetch_if_same(night: Workspace) -> None:
+    """Have the data file of the night that this one was completed from, so that its frames can be written here, too.
+
+    Nothing happens if it was completed from none, or has the file.
+
+    Raises:
+        ManifestError: as `fetch_from`.
+    """
+    manifest = _manifest(night.root)
+    date = parse(manifest.same_as) if manifest else None
+    if manifest and date and not storage.exists(night.data_file):
+        earlier = workspace(os.path.dirname(night.root), date)
+        fetch_from(Workspace.of(manifest.source.url, earlier), night, manifest.source)
+
+
 def same_as(root: str) -> list[str]:
     """The roots of the nights whose frames are those in the workspace `root`; none if it is not of a night."""
     place, name = os.path.split(root)

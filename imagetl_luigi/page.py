@@ -16,13 +16,15 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from imagetl_luigi import storage
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _MARK = re.compile(rb'<meta name="imagetl_luigi" content="([0-9a-f]{64})">')
 _LONGEST_HEAD = 4096
@@ -107,12 +109,27 @@ def size(count: int) -> str:
     return f"{amount:,.1f} {unit}"
 
 
+def moment(text: str) -> str:
+    """A time in ISO 8601 for people, or the text itself if it is none.
+
+    >>> moment("2026-11-24T22:13:05+00:00")
+    '24 November 2026, 22:13 UTC'
+    """
+    try:
+        time = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return text
+    return f"{time.day} {time:%B %Y, %H:%M} UTC"
+
+
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # which runs without a page do without
+
     templates = Environment(
         loader=PackageLoader("imagetl_luigi", "pages"),
         autoescape=True,
@@ -120,8 +137,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"size": size, "link": link}
-    templates.globals |= {"plural": plural}
+    templates.filters |= {"size": size, "moment": moment}
+    templates.globals["plural"] = plural
     return templates
 
 

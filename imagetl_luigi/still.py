@@ -29,7 +29,7 @@ def still_to_gif(data: bytes, name: str) -> bytes:
         FrameError: imageio cannot decode it; the message names the frame `name`.
     """
     try:
-        pixels = _decode(data)
+        pixels = decode(data)
     except Exception as error:  # decoders raise what they like on damaged data
         reason = error.__cause__ or error  # imageio's own says no more than that Pillow failed
         raise FrameError(
@@ -49,7 +49,7 @@ def still_to_gif(data: bytes, name: str) -> bytes:
     return out.getvalue()
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
+def decode(data: bytes) -> NDArray[np.uint8]:
     """The picture as an array of shape (height, width, 4), red, green, blue and alpha from 0 to 255.
 
     Without the plugin's name imageio would offer damaged data to every decoder that is installed.

@@ -14,7 +14,7 @@ from itertools import tee
 
 import luigi
 
-from imagetl_luigi import gif, storage
+from imagetl_luigi import gif, page, storage, watch_page
 from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Frame, Manifest, read_manifest
 from imagetl_luigi.source import public_url, read_record, source_id
@@ -187,3 +187,23 @@ class GifTarget(FileTarget):
     def recipe(self, manifest: Manifest) -> Recipe:
         """The recipe for the frames of this manifest."""
         return replace(self._recipe, stream=manifest.source.sha256, frames=manifest.digest)
+
+
+class WatchTarget(FileTarget):
+    """The page of an animation, with its contact sheet and the frames that it shows."""
+
+    def __init__(self, animation: GifTarget) -> None:
+        super().__init__(animation.workspace.page)
+        self._animation = animation
+
+    def exists(self) -> bool:
+        """Whether the page is there and says that it is of this animation, and all that it shows is there, too."""
+        found = page.read_mark(self.path)
+        manifest = self._animation.manifest.read() if found else None
+        if found is None or manifest is None:
+            return False
+        paths = self._animation.workspace
+        if found != watch_page.mark(manifest, self._animation.recipe(manifest), paths):
+            return False
+        frames = FramesTarget(paths, self._animation.manifest, verify=False)
+        return storage.exists(paths.contact_sheet) and frames.exists()

@@ -117,7 +117,7 @@ class WriteFrames(ImagetlStage):
         """
         target = self.output()
         with self.alone():
-            manifest = _read(self.requires().output())
+            manifest = read_whole(self.requires().output())
             failures = self._write(manifest, target)
         for failure in failures:
             if isinstance(failure.exception, WorkerKilled):
@@ -199,7 +199,7 @@ class CombineGif(ImagetlStage):
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         target = self.output()
-        manifest = _read(target.manifest)
+        manifest = read_whole(target.manifest)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, self.working_paths())
         with storage.atomic_write(target.path) as out, Progress(self, "frames") as progress:
@@ -231,7 +231,7 @@ class CombineGif(ImagetlStage):
         try:
             with storage.open_read(self.output().path) as file:
                 comparison = storage.Comparison(file)
-                for _ in self._combine(_read(self.output().manifest), cast(BinaryIO, comparison)):
+                for _ in self._combine(read_whole(self.output().manifest), cast(BinaryIO, comparison)):
                     if not comparison.equal:
                         return False
                 return comparison.equal and comparison.at_end()
@@ -265,7 +265,8 @@ def _reported(spans: Iterable[Span], size: int, progress: Progress) -> Iterator[
     progress(size, size)
 
 
-def _read(target: ManifestTarget) -> Manifest:
+def read_whole(target: ManifestTarget) -> Manifest:
+    """The manifest, which a stage before has made. Raises ManifestError if it is not there any more."""
     manifest = target.read()
     if manifest is None:
         raise ManifestError(f"{target.path} went away or changed while it was used; run again")

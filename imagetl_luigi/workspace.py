@@ -28,6 +28,7 @@ class Workspace:
         frames/          one file for each
         converted/       GIFs of those that are none, if there are any
         clip.gif         all of them, moving
+        index.html       a page to watch them on, with contact-sheet.jpg, if it was asked for
 
     Attributes:
         root: a folder of this machine, or the URL of a prefix in an object store.
@@ -49,7 +50,7 @@ class Workspace:
         root = _place("workspace", workspace or default_workspace(url))
         paths = cls(root, _checked(root, "data_file", data_file), _checked(root, "gif", gif))
         used = [part_path(paths.data_file), f"{part_path(paths.data_file)}.json", record_path(paths.data_file)]
-        used += [paths.data_file, paths.manifest, paths.gif]
+        used += [paths.data_file, paths.manifest, paths.gif, paths.page, paths.contact_sheet]
         files = {_real(path) for path in used}
         if len(files) < len(used) or any(one.startswith(f"{other}/") for one in files for other in files):
             raise ParameterError(
@@ -85,6 +86,26 @@ class Workspace:
     def converted(self, sha256: str) -> str:
         """The GIF made of a frame of another format, named by the frame's content."""
         return os.path.join(self.converted_folder, f"{sha256}.gif")
+
+    @property
+    def page(self) -> str:
+        """The page to watch the frames on."""
+        return os.path.join(self.root, "index.html")
+
+    @property
+    def contact_sheet(self) -> str:
+        """The picture of all frames that belongs to the page."""
+        return os.path.join(self.root, "contact-sheet.jpg")
+
+    @property
+    def sheet_rows(self) -> str:
+        """The folder of its rows while it is drawn."""
+        return os.path.join(self.root, ".contact-sheet")
+
+    def inside(self, path: str) -> str | None:
+        """The path as seen from the workspace, or None if it does not lie in it."""
+        inner = _join(self.root, path)[1]
+        return None if inner.split("/")[0] == os.pardir else inner
 
     def absolute(self) -> Workspace:
         """The same for a process that may have been started in another folder."""
@@ -126,7 +147,7 @@ def _checked(root: str, parameter: str, path: str) -> str:
         path = _place(parameter, path)
     full, inner = _join(root, path)
     first = inner.split("/")[0]
-    ours = first in (os.curdir, "frames", "converted", ".lock")
+    ours = first in (os.curdir, "frames", "converted", ".contact-sheet", ".lock")
     lost = first == os.pardir and not (os.path.isabs(path) or storage.is_remote(path))
     nameless = not path or (storage.is_remote(full) and full.count("/") < 3)
     if ours or lost or nameless:

@@ -1,0 +1,85 @@
+"""Draw a contact sheet: row by row, wherever there is somebody to draw, and then all rows together.
+
+Importing this module imports imageio and numpy.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from imagetl_luigi.contact_sheet import Layout
+from imagetl_luigi.gif import own_delay
+from imagetl_luigi.still import decode
+
+_GREY = (128, 128, 128)
+"""What shows behind a frame that does not paint all of its canvas, or cannot be decoded."""
+
+_QUALITY = 82
+
+
+@dataclass
+class Findings:
+    """What was seen of the frames while they were drawn.
+
+    Attributes:
+        delays: milliseconds that each is shown if nobody says otherwise.
+        broken: positions of those that cannot be decoded.
+    """
+
+    delays: list[int] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+
+
+def draw_row(frames: Iterable[bytes], layout: Layout, step: int) -> bytes:
+    """The tiles of a row as a PNG, in which a text says what was found.
+
+    Args:
+        frames: those of `layout.row(…, step)`, whole files of any format.
+    """
+    row = Image.new("RGB", (layout.columns * layout.width, layout.height), _GREY)
+    found = Findings()
+    for position, data in enumerate(frames):
+        found.delays.append(own_delay(data))
+        tile, rest = divmod(position * step, layout.every)
+        if rest:
+            continue
+        try:
+            row.paste(_tile(data, layout), (tile * layout.width, 0))
+        except Exception:  # decoders raise what they like on damaged data
+            found.broken.append(position)
+    about = PngInfo()
+    about.add_text("found", json.dumps(vars(found)))
+    out = io.BytesIO()
+    row.save(out, "PNG", pnginfo=about, compress_level=1)
+    return out.getvalue()
+
+
+def join_rows(rows: Iterable[bytes], layout: Layout, step: int) -> tuple[bytes, Findings]:
+    """The sheet as a JPEG, and what was found: the delays of the frames that were read, the indexes of broken ones."""
+    sheet = Image.new("RGB", (layout.columns * layout.width, layout.rows * layout.height), _GREY)
+    found = Findings()
+    for number, data in enumerate(rows):
+        row = Image.open(io.BytesIO(data), formats=["PNG"])
+        sheet.paste(row, (0, number * layout.height))
+        part = Findings(**json.loads(row.info["found"]))
+        found.delays += part.delays
+        found.broken += [layout.row(number, step)[position] for position in part.broken]
+    out = io.BytesIO()
+    sheet.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue(), found
+
+
+def _tile(data: bytes, layout: Layout) -> Image.Image:
+    """The frame as small as a tile, on grey."""
+    picture = Image.fromarray(decode(data))
+    width, height = (max(1, round(side * layout.scale)) for side in picture.size)
+    small = picture.resize((min(width, layout.width), min(height, layout.height)), Image.Resampling.BOX)
+    tile = Image.new("RGB", small.size, _GREY)
+    tile.paste(small, mask=small.getchannel("A"))
+    return tile

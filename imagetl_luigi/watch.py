@@ -1,0 +1,124 @@
+"""WatchPage: a page to watch the frames on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import luigi
+from luigi.util import requires
+
+from imagetl_luigi import config, nights, storage, watch_page
+from imagetl_luigi.contact_sheet import Layout
+from imagetl_luigi.errors import FrameError
+from imagetl_luigi.frame_tasks import DrawRow
+from imagetl_luigi.logs import logger
+from imagetl_luigi.manifest import Manifest
+from imagetl_luigi.stage import ImagetlStage
+from imagetl_luigi.targets import GifTarget, WatchTarget
+from imagetl_luigi.task_graph import Mapped
+from imagetl_luigi.tasks import CombineGif, WriteFrames, read_whole
+from imagetl_luigi.workspace import Workspace
+
+
+@requires(CombineGif)
+class WatchPage(ImagetlStage):
+    """Write the page of a workspace: a file that shows the animation, each frame, and where all of it came from."""
+
+    delimiter: str  # Split's
+    gif: str  # CombineGif's
+    delay: int | None  # CombineGif's
+
+    def paths(self) -> Workspace:
+        """Where this run's files lie."""
+        return Workspace.of(self.url, self.workspace, self.data_file, self.gif)
+
+    def animation(self) -> GifTarget:
+        """What the page is about."""
+        target: GifTarget = self.requires().output()
+        return target
+
+    def output(self) -> WatchTarget:
+        """The page, and the frames that it shows."""
+        return WatchTarget(self.animation())
+
+    def complete(self) -> bool:
+        """Whether it is there, of this animation, and all that it shows with it."""
+        return bool(self.requires().complete()) and self.output().exists()
+
+    def yields(self) -> list[luigi.Task]:
+        """What run() may leave to Luigi."""
+        return [self.clone(WriteFrames)]
+
+    def run(self) -> Iterator[luigi.Task]:
+        """Draw the contact sheet on Dask, and write the page.
+
+        Frames that were removed to save space are made again before.
+
+        Raises:
+            ManifestError: the frames are those of another night, which has them no more.
+            FrameError: a row of the sheet cannot be drawn.
+        """
+        frames = self.clone(WriteFrames)
+        if not frames.complete():
+            with self.alone():
+                nights.fetch_if_same(self.paths())
+            yield frames  # Luigi begins anew when they are there
+        if not self.requires().complete():  # what was removed and fetched again is another stream by now
+            yield self.requires()
+        with self.alone():
+            manifest = read_whole(self.animation().manifest)
+            self._write(manifest)
+        logger.info("WatchPage: %s, %s frames", self.paths().page, f"{manifest.count:,}")
+
+    def mapped(self) -> Mapped | None:
+        """Its DrawRow tasks; None as long as nobody knows the frames."""
+        manifest = self.animation().manifest.read()
+        if manifest is None:
+            return None
+        rows = self._rows(manifest)
+        made = len(rows) if self.output().exists() else sum(task.complete() for task in rows)
+        return Mapped(DrawRow.get_task_family(), len(rows), made)
+
+    def _write(self, manifest: Manifest) -> None:
+        """Draw what is missing of the sheet; write the sheet, and then the page, which says that all is there."""
+        from imagetl_luigi.sheet_drawing import join_rows  # imports imageio
+
+        paths, layout, rows = self.paths(), self._layout(manifest), self._rows(manifest)
+        missing = [task for task in rows if not task.complete()]
+        failures = self.on_dask(missing, len(missing), config.dask().settings(), manifest)
+        if failures:
+            raise FrameError(
+                f"{len(failures):,} rows of the contact sheet cannot be drawn, the first: {failures[0].exception}"
+            )
+        drawn = (storage.read_bytes(task.path) for task in rows)
+        sheet, found = join_rows(drawn, layout, self._step(manifest))
+        page = watch_page.render(manifest, self.animation().recipe(manifest), paths, layout, found.delays, found.broken)
+        for path, data in ((paths.contact_sheet, sheet), (paths.page, page)):
+            with storage.atomic_write(path) as file:
+                file.write(data)
+        storage.remove_all(os.path.join(paths.sheet_rows, name) for name in storage.sizes(paths.sheet_rows))
+        storage.remove_folder(paths.sheet_rows)
+
+    def _rows(self, manifest: Manifest) -> list[DrawRow]:
+        """The tasks of all rows, whose files are named by what they show: a row of other frames is never taken."""
+        layout, step, paths = self._layout(manifest), self._step(manifest), self.working_paths()
+        frames = list(manifest.frames())
+        return [
+            DrawRow(
+                frames=[(paths.frame(frames[index].name), frames[index].length) for index in layout.row(number, step)],
+                count=manifest.count,
+                width=manifest.width,
+                height=manifest.height,
+                step=step,
+                path=os.path.join(paths.sheet_rows, f"{manifest.digest[:16]}-{step}-{number:05}.png"),
+            )
+            for number in range(layout.rows)
+        ]
+
+    def _layout(self, manifest: Manifest) -> Layout:
+        return Layout.of(manifest.count, manifest.width, manifest.height)
+
+    def _step(self, manifest: Manifest) -> int:
+        """Which frames are read: all, if they say how long they are shown; else those that have a tile."""
+        return 1 if self.delay is None and "gif" in manifest.formats else self._layout(manifest).every
