@@ -57,6 +57,7 @@ setup(
             "sqlalchemy>=2.1.9",
             "psycopg[binary]>=3.3.9",
             "selenium>=4.51.0",
+            "axe-playwright-python>=0.1.8",
         ],
         "lint": ["ruff>=0.17.6", "mypy>=2.4.1", "types-requests>=2.33.0.20261030", "types-tqdm>=4.70.0.20261106"],
     },
