@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from imagetl_luigi import storage
+from imagetl_luigi import page, storage
 from imagetl_luigi.errors import ManifestError
 from imagetl_luigi.gif import find_recipe
 from imagetl_luigi.manifest import Manifest, read_manifest
@@ -67,7 +67,7 @@ def take_inventory(paths: Workspace) -> Inventory:
         there = storage.exists(paths.manifest)
         reason = "its manifest.json cannot be read" if there else "it holds no manifest.json"
         raise ManifestError(f"{paths.root} is no workspace: {reason}; name one that the workflow has made")
-    groups = [*_frames(paths, manifest), *_data_file(paths, manifest), _gif(paths, manifest)]
+    groups = [_page(paths), *_frames(paths, manifest), *_data_file(paths, manifest), _gif(paths, manifest)]
     groups.append(Group("manifest.json", lasting=True))
     groups[-1].add(paths.manifest)
     return Inventory(manifest, groups, _foreign(paths, groups))
@@ -88,11 +88,20 @@ def remove(paths: Workspace, everything: bool, waiting: str) -> Inventory:
         for group in held.groups:
             if everything or not group.lasting:
                 storage.remove_all(group.files)
-        for folder in (paths.frames, paths.converted_folder):
+        for folder in (paths.frames, paths.converted_folder, paths.sheet_rows):
             storage.remove_folder(folder)
         if everything:
             storage.remove_folder(paths.root)
     return held
+
+
+def _page(paths: Workspace) -> Group:
+    """The page, if it is one of ours, with its contact sheet; without the frames it would show nothing."""
+    group = Group("page")
+    if page.read_mark(paths.page):
+        group.add(paths.page)
+        group.add(paths.contact_sheet)
+    return group
 
 
 def _frames(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
@@ -123,6 +132,9 @@ def _data_file(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
         beside.add(path)
     if storage.is_remote(part):
         beside.files |= {f"{part}/{name}": size for name, size in storage.sizes(part).items()}
+    beside.files |= {
+        os.path.join(paths.sheet_rows, name): size for name, size in storage.sizes(paths.sheet_rows).items()
+    }
     for folder in (paths.root, paths.frames, paths.converted_folder):
         for name in storage.leftovers(folder):
             beside.add(os.path.join(folder, name))
@@ -141,7 +153,7 @@ def _gif(paths: Workspace, manifest: Manifest) -> Group:
 
 def _foreign(paths: Workspace, groups: list[Group]) -> dict[str, int | None]:
     ours = {path for group in groups for path in group.files} | {os.path.join(paths.root, ".lock")}
-    ours |= {paths.frames, paths.converted_folder, part_path(paths.data_file)}
+    ours |= {paths.frames, paths.converted_folder, paths.sheet_rows, part_path(paths.data_file)}
     found: dict[str, int | None] = {}
     for folder in (paths.root, paths.frames, paths.converted_folder):
         listed = storage.sizes(folder) | dict.fromkeys(storage.folders(folder))

@@ -10,6 +10,7 @@
     ├── ManifestError          manifest.json is not what Split wrote
     ├── FrameError             a frame that cannot be written, read or decoded
     ├── DaskWorkerError        Dask cannot run the tasks at all
+    ├── PageError              a page would overwrite a file that is none of ours
     ├── DrawingError           Graphviz cannot draw the tasks
     └── LuigidError            the central scheduler cannot be started or stopped
 
@@ -66,6 +67,10 @@ class FrameError(ImagetlError, ValueError):
 
 class DaskWorkerError(ImagetlError, RuntimeError):
     """Dask cannot run the tasks at all: no scheduler, no worker, a lost connection."""
+
+
+class PageError(ImagetlError):
+    """Where a page is to be written lies a file that this package has not made."""
 
 
 class DrawingError(ImagetlError):

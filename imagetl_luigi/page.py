@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from imagetl_luigi import storage
+from imagetl_luigi.errors import PageError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,6 +67,14 @@ def read_mark(path: str) -> str | None:
         return None
     found = _MARK.search(storage.read_range(path, 0, _LONGEST_HEAD))
     return found[1].decode() if found else None
+
+
+def check_place(path: str) -> None:
+    """Refuse to overwrite what is no page of ours. Raises PageError."""
+    if storage.exists(path) and read_mark(path) is None:
+        raise PageError(
+            f"{path} is there and no page that imagetl_luigi has made; move it away, or choose another place"
+        )
 
 
 def link(*names: str, version: str = "") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import luigi
 from luigi.util import requires
 
-from imagetl_luigi import config, nights, storage, watch_page
+from imagetl_luigi import config, nights, page, storage, watch_page
 from imagetl_luigi.contact_sheet import Layout
 from imagetl_luigi.errors import FrameError
 from imagetl_luigi.frame_tasks import DrawRow
@@ -58,7 +58,9 @@ class WatchPage(ImagetlStage):
         Raises:
             ManifestError: the frames are those of another night, which has them no more.
             FrameError: a row of the sheet cannot be drawn.
+            PageError: there is an index.html that is none of ours.
         """
+        page.check_place(self.paths().page)
         frames = self.clone(WriteFrames)
         if not frames.complete():
             with self.alone():
@@ -93,8 +95,10 @@ class WatchPage(ImagetlStage):
             )
         drawn = (storage.read_bytes(task.path) for task in rows)
         sheet, found = join_rows(drawn, layout, self._step(manifest))
-        page = watch_page.render(manifest, self.animation().recipe(manifest), paths, layout, found.delays, found.broken)
-        for path, data in ((paths.contact_sheet, sheet), (paths.page, page)):
+        shown = watch_page.render(
+            manifest, self.animation().recipe(manifest), paths, layout, found.delays, found.broken
+        )
+        for path, data in ((paths.contact_sheet, sheet), (paths.page, shown)):
             with storage.atomic_write(path) as file:
                 file.write(data)
         storage.remove_all(os.path.join(paths.sheet_rows, name) for name in storage.sizes(paths.sheet_rows))
