@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import luigi
-from luigi.util import requires
+from luigi.util import inherits, requires
 
 from imagetl_luigi import config, nights, page, storage, watch_page
 from imagetl_luigi.contact_sheet import Layout
@@ -21,6 +21,37 @@ from imagetl_luigi.tasks import CombineGif, WriteFrames, read_whole
 from imagetl_luigi.workspace import Workspace
 
 
+@inherits(CombineGif)
+class RestoreFrames(ImagetlStage):
+    """Have frames again that were removed to save space; and another animation, if the source has others by now.
+
+    It is a task of its own since Luigi runs none whose requirements, here the animation, are out of date.
+    """
+
+    def requires(self) -> WriteFrames:
+        """The frames."""
+        task: WriteFrames = self.clone(WriteFrames)
+        return task
+
+    def animation(self) -> CombineGif:
+        """What they are combined to."""
+        task: CombineGif = self.clone(CombineGif)
+        return task
+
+    def complete(self) -> bool:
+        """Whether frames and animation are there, and of each other."""
+        return bool(self.requires().complete()) and self.animation().complete()
+
+    def yields(self) -> list[luigi.Task]:
+        """What run() may leave to Luigi."""
+        return [self.animation()]
+
+    def run(self) -> Iterator[luigi.Task]:
+        """Have the animation made of the frames as they are now."""
+        if not self.animation().complete():
+            yield self.animation()
+
+
 @requires(CombineGif)
 class WatchPage(ImagetlStage):
     """Write the page of a workspace: a file that shows the animation, each frame, and where all of it came from."""
@@ -28,6 +59,11 @@ class WatchPage(ImagetlStage):
     delimiter: str  # Split's
     gif: str  # CombineGif's
     delay: int | None  # CombineGif's
+
+    def check(self) -> None:
+        """Refuse what CombineGif does."""
+        super().check()
+        self.requires()
 
     def paths(self) -> Workspace:
         """Where this run's files lie."""
@@ -48,7 +84,8 @@ class WatchPage(ImagetlStage):
 
     def yields(self) -> list[luigi.Task]:
         """What run() may leave to Luigi."""
-        return [self.clone(WriteFrames)]
+        gone = self.requires().complete() and not self._frames_are_there()
+        return [self.clone(RestoreFrames)] if gone else []
 
     def run(self) -> Iterator[luigi.Task]:
         """Draw the contact sheet on Dask, and write the page.
@@ -61,13 +98,10 @@ class WatchPage(ImagetlStage):
             PageError: there is an index.html that is none of ours.
         """
         page.check_place(self.paths().page)
-        frames = self.clone(WriteFrames)
-        if not frames.complete():
+        if not self._frames_are_there():
             with self.alone():
                 nights.fetch_if_same(self.paths())
-            yield frames  # Luigi begins anew when they are there
-        if not self.requires().complete():  # what was removed and fetched again is another stream by now
-            yield self.requires()
+            yield self.clone(RestoreFrames)  # Luigi begins anew when they are there
         with self.alone():
             manifest = read_whole(self.animation().manifest)
             self._write(manifest)
@@ -81,6 +115,9 @@ class WatchPage(ImagetlStage):
         rows = self._rows(manifest)
         made = len(rows) if self.output().exists() else sum(task.complete() for task in rows)
         return Mapped(DrawRow.get_task_family(), len(rows), made)
+
+    def _frames_are_there(self) -> bool:
+        return bool(self.clone(WriteFrames).output().exists())
 
     def _write(self, manifest: Manifest) -> None:
         """Draw what is missing of the sheet; write the sheet, and then the page, which says that all is there."""

@@ -103,8 +103,8 @@ class Workspace:
         return os.path.join(self.root, ".contact-sheet")
 
     def inside(self, path: str) -> str | None:
-        """The path as seen from the workspace, or None if it does not lie in it."""
-        inner = _join(self.root, path)[1]
+        """One of these paths as seen from the workspace, or None if it does not lie in it."""
+        inner = _join(self.root, path if storage.is_remote(path) else os.path.abspath(path))[1]
         return None if inner.split("/")[0] == os.pardir else inner
 
     def absolute(self) -> Workspace:
