@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, BinaryIO, cast
 
 from imagetl_luigi import local_files, prefetch, remote
+from imagetl_luigi.content_type import typed
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.remote import OBJECT_STORES, S3, may_pass, patiently, place, scheme_of, within
 from imagetl_luigi.settings import MiB
@@ -139,7 +140,9 @@ def copy(source: str, path: str) -> None:
     if scheme_of(path) in OBJECT_STORES:
         with explaining("write", path):
             found = stat(source)
-            patiently(path, lambda fs, key: fs.cp_file(place(source)[1], key, **within(fs, found.size if found else 0)))
+            size = found.size if found else 0
+            # stores keep the Content-Type of what they copy, but for S3 in parts, as s3fs has it do above 5 GB
+            patiently(path, lambda fs, key: fs.cp_file(place(source)[1], key, **typed(path), **within(fs, size)))
         return
     with contextlib.closing(open_read(source)) as original, atomic_write(path) as file:
         shutil.copyfileobj(original, file, MiB)
@@ -308,7 +311,7 @@ def _remove_keys(keys: list[str], fs: Any, _: str) -> None:
 
 def _pipe(fs: Any, key: str, path: str, data: bytes) -> None:
     if scheme_of(path) in OBJECT_STORES:
-        fs.pipe_file(key, data, **within(fs, len(data)))
+        fs.pipe_file(key, data, **typed(path), **within(fs, len(data)))
         return
     with renamed(fs, key) as temporary:
         fs.pipe_file(temporary, data)

@@ -34,7 +34,8 @@ _SLOWEST = 64 * 1024
 """Bytes a second, for whose transfer a request is given more time."""
 
 S3 = {"s3", "s3a"}
-OBJECT_STORES = {"gs", "gcs"} | S3 | AZURE
+GOOGLE = {"gs", "gcs"}
+OBJECT_STORES = GOOGLE | S3 | AZURE
 """Schemes of stores in which what is written appears whole or not at all."""
 
 _S3_CLIENT = {"retries": {"max_attempts": 0}, "max_pool_connections": 64}

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Self, cast
 
+from imagetl_luigi.content_type import typed
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.remote import may_pass, patiently, place, within
 from imagetl_luigi.settings import MiB
@@ -68,7 +69,7 @@ def spooled(path: str) -> Iterator[BinaryIO]:
 def streamed(path: str) -> Iterator[BinaryIO]:
     """The upload in parts that the package behind fsspec has."""
     fs, key = place(path)
-    file = fs.open(key, "wb", block_size=UPLOAD)
+    file = fs.open(key, "wb", block_size=UPLOAD, **typed(path))
     if type(file).__name__ == "ZonalFile":  # of gcsfs; it can be appended to, and nothing takes it back
         raise StorageError(
             f"{path} is in a zonal bucket, where files are seen before they are whole; choose a bucket of another kind"
@@ -116,7 +117,7 @@ class _Parts(io.RawIOBase):
             self._send()
         else:
             data = bytes(self._rest)
-            patiently(self._path, lambda fs, key: fs.pipe_file(key, data, **within(fs, len(data))))
+            patiently(self._path, lambda fs, key: fs.pipe_file(key, data, **typed(self._path), **within(fs, len(data))))
 
     def _send(self) -> None:
         self._upload = self._upload or self._stack.enter_context(Upload(self._path))
@@ -138,7 +139,7 @@ class Upload:
         self._parts: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
-        self._target["UploadId"] = self._ask("create_multipart_upload")["UploadId"]
+        self._target["UploadId"] = self._ask("create_multipart_upload", **typed(self._path))["UploadId"]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

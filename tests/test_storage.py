@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import os
 import random
 import threading
@@ -23,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from s3 import BUCKET
 
+from imagetl_luigi import content_type as content_types
 from imagetl_luigi import object_store, prefetch, storage, upload
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.settings import MiB
@@ -474,6 +476,42 @@ def test_a_folder_is_removed_when_nothing_is_in_it(place: str) -> None:
     assert storage.sizes(folder) == {}
     if not place.startswith(("s3://", "gs://")):  # where a folder is but a part of names
         assert storage.folders(place) == set()
+
+
+# What browsers are told
+
+
+def content_type(path: str) -> str:
+    """The Content-Type that the store gives for an object."""
+    fs, key = fsspec.core.url_to_fs(path)
+    if path.startswith("s3:"):
+        bucket, name, _ = fs.split_path(key)
+        return str(fs.call_s3("head_object", Bucket=bucket, Key=name)["ContentType"])
+    fs.invalidate_cache()
+    return str(fs.info(key)["contentType"])
+
+
+@pytest.mark.parametrize("kind", ["s3", pytest.param("gs", marks=pytest.mark.slow)])
+def test_an_object_has_the_content_type_of_its_name_however_it_is_made(
+    kind: str, request: pytest.FixtureRequest, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = request.getfixturevalue(kind)
+    monkeypatch.setitem(content_types._TYPES, ".ours", "image/ours; of=this")  # SeaweedFS guesses those it knows
+    page, picture, large = f"{place}/new/index.html", f"{place}/new/a.ours", bytes(6 * MiB)
+    for write, data in itertools.product((storage.write_bytes, write_atomically), (b"small", large)):
+        storage.remove_all([page, picture])
+        write(page, data)
+        write(picture, data)
+        kinds = ["text/html; charset=utf-8", "image/ours; of=this"]
+        if (kind, write) == ("gs", storage.write_bytes):
+            kinds = ["text/html", "image/ours"]  # the emulator forgets the rest of it
+        assert [content_type(page), content_type(picture)] == kinds
+    storage.copy(picture, f"{place}/copy.ours")
+    monkeypatch.setattr("s3fs.core.MANAGED_COPY_THRESHOLD", 0)  # as if it had more than 5 GB
+    storage.copy(picture, f"{place}/in parts.ours")
+    object_store.merge(f"{place}/joined.ours", [page, page])
+    for name in ("copy", "in parts", "joined"):
+        assert content_type(f"{place}/{name}.ours") == "image/ours; of=this"
 
 
 # Requests, which are what costs time
