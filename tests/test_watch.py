@@ -326,4 +326,4 @@ def test_in_a_store_and_on_worker_processes_it_is_the_page_of_a_local_run(folder
         )
         == 1
     )
-    assert storage.folders(f"{s3}/w") == {"frames"}
+    assert storage.sizes(f"{s3}/w/.contact-sheet") == {}
