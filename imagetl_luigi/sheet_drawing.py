@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from imagetl_luigi.contact_sheet import Layout
+from imagetl_luigi.contact_sheet import LONGEST_SIDE, Layout
 from imagetl_luigi.gif import own_delay
-from imagetl_luigi.still import decode
-
-_GREY = (128, 128, 128)
-"""What shows behind a frame that does not paint all of its canvas, or cannot be decoded."""
+from imagetl_luigi.shrinking import GREY, shrunk
 
 _QUALITY = 82
 
@@ -42,7 +39,7 @@ def draw_row(frames: Iterable[bytes], layout: Layout, step: int) -> bytes:
     Args:
         frames: those of `layout.row(…, step)`, whole files of any format.
     """
-    row = Image.new("RGB", (layout.columns * layout.width, layout.height), _GREY)
+    row = Image.new("RGB", (layout.columns * layout.width, layout.height), GREY)
     found = Findings()
     for position, data in enumerate(frames):
         found.delays.append(own_delay(data))
@@ -50,7 +47,7 @@ def draw_row(frames: Iterable[bytes], layout: Layout, step: int) -> bytes:
         if rest:
             continue
         try:
-            row.paste(_tile(data, layout), (tile * layout.width, 0))
+            row.paste(shrunk(data, layout.scale, LONGEST_SIDE), (tile * layout.width, 0))
         except Exception:  # decoders raise what they like on damaged data
             found.broken.append(position)
     about = PngInfo()
@@ -62,7 +59,7 @@ def draw_row(frames: Iterable[bytes], layout: Layout, step: int) -> bytes:
 
 def join_rows(rows: Iterable[bytes], layout: Layout, step: int) -> tuple[bytes, Findings]:
     """The sheet as a JPEG, and what was found: the delays of the frames that were read, the indexes of broken ones."""
-    sheet = Image.new("RGB", (layout.columns * layout.width, layout.rows * layout.height), _GREY)
+    sheet = Image.new("RGB", (layout.columns * layout.width, layout.rows * layout.height), GREY)
     found = Findings()
     for number, data in enumerate(rows):
         row = Image.open(io.BytesIO(data), formats=["PNG"])
@@ -73,13 +70,3 @@ def join_rows(rows: Iterable[bytes], layout: Layout, step: int) -> tuple[bytes, 
     out = io.BytesIO()
     sheet.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue(), found
-
-
-def _tile(data: bytes, layout: Layout) -> Image.Image:
-    """The frame as small as a tile, on grey."""
-    picture = Image.fromarray(decode(data))
-    width, height = (max(1, round(side * layout.scale)) for side in picture.size)
-    small = picture.resize((min(width, layout.width), min(height, layout.height)), Image.Resampling.BOX)
-    tile = Image.new("RGB", small.size, _GREY)
-    tile.paste(small, mask=small.getchannel("A"))
-    return tile

@@ -7,11 +7,12 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encode, gif
+from pictures import encode, every_kind, gif
 from PIL import Image
 
 from imagetl_luigi.contact_sheet import LONGEST_SIDE, MOST_TILES, Layout
 from imagetl_luigi.sheet_drawing import Findings, draw_row, join_rows
+from imagetl_luigi.shrinking import shrunk
 
 SIZES = st.integers(1, 70_000)
 
@@ -111,3 +112,27 @@ def test_a_frame_of_one_pixel_has_a_tile() -> None:
     sheet, found = drawn([gif((1000, 1)), gif((1, 1)), gif((1000, 1))], layout, 1)
     assert (layout.width, layout.height, found.broken) == (96, 1, [])
     assert sheet.height == layout.rows
+
+
+@pytest.mark.parametrize("name", every_kind())
+def test_a_picture_of_every_kind_is_made_small(name: str) -> None:
+    small = shrunk(every_kind()[name], 0.5, 96)
+    assert (small.mode, small.size) == ("RGB", (6, 4))
+    assert shrunk(every_kind()[name], 10, 6).size == (6, 4)
+
+
+@pytest.mark.parametrize("level", [0, 1000, 30_000, 65_535])
+def test_brightness_of_16_bits_is_kept(level: int) -> None:
+    grey = encode(Image.new("I;16", (12, 8), level), "PNG")
+    assert shrunk(grey, 1, 96).getpixel((3, 3)) == (level >> 8,) * 3
+
+
+def test_a_clear_pixel_is_grey_to_the_degree_that_it_is_clear() -> None:
+    half = encode(Image.new("RGBA", (12, 8), (255, 0, 0, 128)), "PNG")
+    assert near(shrunk(half, 1, 96).getpixel((3, 3)), (192, 64, 64))
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_picture_of_a_known_format_is_refused(data: bytes) -> None:
+    with pytest.raises(Exception, match="cannot identify image file"):
+        shrunk(data, 1, 96)
