@@ -5,6 +5,7 @@ luigi --module imagetl_luigi CombineGif --local-scheduler --url http://…/all-i
 
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.frame_tasks import WriteFrame
+from imagetl_luigi.gallery import Gallery
 from imagetl_luigi.nightly import NightlyGif
 from imagetl_luigi.streams import CombineGifs
 from imagetl_luigi.tasks import CombineGif, Download, Split, WriteFrames
@@ -17,6 +18,7 @@ __all__ = [
     "CombineGifs",
     "DaskWorker",
     "Download",
+    "Gallery",
     "NightlyGif",
     "Split",
     "WatchPage",

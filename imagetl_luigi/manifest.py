@@ -36,7 +36,9 @@ from imagetl_luigi.split import Span
 
 SCHEMA = 1
 _LONGEST_HEADER = 64 * 1024
+_LONGEST_LINE = 4 * 1024
 _FRAMES = b'"frames": [\n'
+_END = b"]}\n"
 
 
 class Frame(NamedTuple):
@@ -92,7 +94,7 @@ class Manifest:
         with storage.open_read(self.path) as file:
             self.pass_head(file)
             for line in file:
-                if line == b"]}\n":
+                if line == _END:
                     break
                 frame = self._frame(line, count)
                 digest.update(_digest_line(frame))
@@ -100,6 +102,15 @@ class Manifest:
                 yield frame
         if count != self.count or digest.hexdigest() != self.digest:
             raise self._damaged(f"its {count} frames are not the {self.count} that its digest was made from")
+
+    def last_frame(self) -> Frame:
+        """The last frame, by a short read. Raises ManifestError if the file does not end with it."""
+        size = storage.size(self.path)
+        tail = storage.read_range(self.path, max(0, size - _LONGEST_LINE), _LONGEST_LINE)
+        *_, line, end = [b"", b"", *tail.splitlines(keepends=True)]
+        if end != _END:
+            raise self._damaged("it breaks off")
+        return self._frame(line, self.count - 1)
 
     def pass_head(self, file: BinaryIO) -> None:
         """Read the file, opened anew, up to its frames. Raises ManifestError if they are others by now."""
@@ -173,7 +184,7 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
         spool.seek(0)
         for index, line in enumerate(spool):
             file.write(_line(line, index, count))
-        file.write(b"]}\n")
+        file.write(_END)
     return count
 
 

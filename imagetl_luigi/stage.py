@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -111,6 +111,28 @@ class SettledTask(ImagetlTask):
             logger.info("Download: %s, %s bytes, sha256 %s", target.path, f"{source.length:,}", source.sha256)
         return source
 
+    def dispatch(
+        self,
+        tasks: Iterable[luigi.Task],
+        total: int,
+        settings: DaskSettings,
+        noun: str,
+        look: Callable[[], Callable[[], None]],
+    ) -> list[Failure]:
+        """Have `total` tasks run on Dask, and return those that failed; for none, no Dask is started.
+
+        Args:
+            noun: what is counted where progress is shown.
+            look: gives what every worker checks before it works, if there are any but threads of this process.
+        """
+        if not total:
+            return []
+        if settings.scheduler == "cluster":
+            settings = replace(settings, scheduler=dask_shared.address(settings))
+        check = look() if settings.scheduler != "threads" else None
+        with DaskWorker(settings, report_to=self, check=check) as worker:
+            return worker.run(tasks, total, noun=noun)
+
 
 class ImagetlStage(SettledTask):
     """A stage of the workflow, whose files lie in one workspace."""
@@ -149,11 +171,7 @@ class ImagetlStage(SettledTask):
         self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest
     ) -> list[Failure]:
         """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
-        if not total:
-            return []
-        if settings.scheduler == "cluster":
-            settings = replace(settings, scheduler=dask_shared.address(settings))
-        elsewhere = settings.scheduler != "threads"
-        check = SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()) if elsewhere else None
-        with DaskWorker(settings, report_to=self, check=check) as worker:
-            return worker.run(tasks, total, noun="frames")
+        return self.dispatch(
+            *(tasks, total, settings, "frames"),
+            look=lambda: SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()),
+        )

@@ -52,8 +52,9 @@ def still_to_gif(data: bytes, name: str) -> bytes:
 def decode(data: bytes) -> NDArray[np.uint8]:
     """The picture as an array of shape (height, width, 4), red, green, blue and alpha from 0 to 255.
 
-    Without the plugin's name imageio would offer damaged data to every decoder that is installed.
+    What cannot be decoded raises what the decoder likes.
     """
+    # without the plugin's name imageio would offer damaged data to every decoder that is installed
     about = iio.immeta(data, index=0, plugin="pillow")
     if about["mode"] != "I;16":  # of 16 bits is only grey; of colours Pillow gives the upper 8
         return np.asarray(iio.imread(data, index=0, plugin="pillow", mode="RGBA"))

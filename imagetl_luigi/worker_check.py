@@ -27,6 +27,7 @@ class SameWorkspace:
         frames: the folder that they are written to.
         mark: a file in it that the driver has just written; another disk under the same path does not have it.
         content: what the mark holds.
+        option: the one that names the place, for messages.
     """
 
     data_file: str
@@ -34,6 +35,7 @@ class SameWorkspace:
     frames: str
     mark: str
     content: bytes
+    option: str = "--workspace"
 
     @classmethod
     def seen_here(cls, paths: Workspace, content: bytes) -> Self:
@@ -45,6 +47,16 @@ class SameWorkspace:
             mark=paths.mark,
             content=content,
         )
+
+    @classmethod
+    def of_folder(cls, folder: str, read: str, option: str) -> Self:
+        """The same for who reads files like `read`, and writes into `folder`, where this leaves a mark.
+
+        Raises StorageError.
+        """
+        mark, content = os.path.join(folder, ".mark"), uuid.uuid4().hex.encode()
+        storage.write_bytes(mark, content)
+        return cls(data_file=read, ends=_ends(read), frames=folder, mark=mark, content=content, option=option)
 
     def __call__(self) -> None:
         """Read and write there.
@@ -63,7 +75,7 @@ class SameWorkspace:
 
     def _other(self, path: str) -> StorageError:
         alone = storage.is_remote(self.mark) and not storage.is_remote(path)
-        option = "--data-file" if alone else "--workspace"
+        option = "--data-file" if alone else self.option
         where = "in the same store" if storage.is_remote(path) else "in the same folder"
         return StorageError(
             f"{path} is not what the driver sees there; give {socket.gethostname()} a way to find it {where}, "

@@ -47,7 +47,7 @@ class Workspace:
             ParameterError: a place that cannot be written to, a path that leaves the workspace, or one that is
                 used twice.
         """
-        root = _place("workspace", workspace or default_workspace(url))
+        root = place("workspace", workspace or default_workspace(url))
         paths = cls(root, _checked(root, "data_file", data_file), _checked(root, "gif", gif))
         used = [part_path(paths.data_file), f"{part_path(paths.data_file)}.json", record_path(paths.data_file)]
         used += [paths.data_file, paths.manifest, paths.gif, paths.page, paths.contact_sheet]
@@ -115,8 +115,15 @@ class Workspace:
         return self.root, self.data_file, self.gif
 
 
-def _place(parameter: str, path: str) -> str:
-    """The folder or file that a path or URL names; of an object store, if it can be used here."""
+def place(parameter: str, path: str) -> str:
+    """The folder or file that a path or URL names; of an object store, if it can be used here.
+
+    Args:
+        parameter: which one gave it, to be named in messages.
+
+    Raises:
+        ParameterError: it cannot be written to, or means something else to some package on the way to the store.
+    """
     local = local_path(path)
     if local is not None:
         return local
@@ -144,7 +151,7 @@ def _possible(parameter: str, url: str) -> str:
 def _checked(root: str, parameter: str, path: str) -> str:
     """The path in the workspace that a parameter names; an absolute one may lie anywhere but among the frames."""
     if storage.is_remote(path):
-        path = _place(parameter, path)
+        path = place(parameter, path)
     full, inner = _join(root, path)
     first = inner.split("/")[0]
     ours = first in (os.curdir, "frames", "converted", ".contact-sheet", ".lock")

@@ -16,6 +16,7 @@ LUIGI = {
     "nightly_command",
     "streams",
     "watch",
+    "gallery",
     "stage",
     "frame_tasks",
     "config",
@@ -68,6 +69,11 @@ WORKFLOW = {
     "gif_frames",
     "report",
     "messages",
+    "gallery",
+    "gallery_page",
+    "survey",
+    "newest",
+    "thumbnail",
 }
 
 
@@ -110,7 +116,7 @@ def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) ->
         ("fsspec", {"remote"}),
         ("imageio", {"still"}),
         ("numpy", {"still"}),
-        ("PIL", {"still", "shrinking", "sheet_drawing"}),
+        ("PIL", {"still", "shrinking", "sheet_drawing", "thumbnail"}),
         ("graphviz", {"drawing"}),
         ("tqdm", {"bar"}),
         ("sqlalchemy", {"luigid_history"}),

@@ -1,0 +1,175 @@
+"""Gallery: a page of many workspaces, with a small picture of each."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import Any
+
+import luigi
+
+from imagetl_luigi import config, gallery_page, page, storage
+from imagetl_luigi.errors import ImagetlError, ParameterError
+from imagetl_luigi.frame_tasks import ImagetlTask
+from imagetl_luigi.gallery_page import FOLDER, INDEX, thumbnail_name
+from imagetl_luigi.logs import explain, logger
+from imagetl_luigi.newest import newest_picture
+from imagetl_luigi.parameters import PathParameter
+from imagetl_luigi.stage import SettledTask
+from imagetl_luigi.survey import Entry, is_workspace, survey
+from imagetl_luigi.targets import FileTarget
+from imagetl_luigi.task_graph import Mapped
+from imagetl_luigi.worker_check import SameWorkspace
+from imagetl_luigi.workspace import place
+
+AT_ONCE = 4
+"""Pictures that each thread reads and decodes at a time where they come from a store; each takes its memory."""
+
+_OURS = re.compile(r"[0-9a-f]{16}\.jpg")
+"""Names of thumbnails; nothing else in their folder is removed."""
+
+
+class DrawThumbnail(ImagetlTask):
+    """Draw the newest picture of a workspace in small."""
+
+    workspace = luigi.Parameter(description="folder or URL of the workspace")
+    gif = luigi.Parameter(default="", description="name of its animation, for where the frames are gone; default: none")
+    path = luigi.Parameter(description="JPEG file to write")
+
+    def output(self) -> FileTarget:
+        """The JPEG file."""
+        return FileTarget(self.path)
+
+    def run(self) -> None:
+        """Decode and scale it. Raises FrameError if there is none, or it cannot be decoded."""
+        from imagetl_luigi.thumbnail import thumbnail  # imports imageio
+
+        storage.write_bytes(self.path, thumbnail(newest_picture(self.workspace, self.gif), self.workspace))
+
+
+class Gallery(SettledTask):
+    """Make a page of all workspaces in a folder, and one of each camera that has nights there."""
+
+    root = PathParameter(
+        default="data",
+        description="place of the workspaces: nights, streams, or cameras with their nights; a folder, or a URL "
+        "such as s3://bucket/prefix; default: data",
+    )
+
+    retry_count = 1  # the same workspaces would give the same
+
+    _seen: list[Entry] | None = None
+
+    def check(self) -> None:
+        """Refuse a place that is none, too."""
+        super().check()
+        if not self.root:
+            raise ParameterError("root = '' is empty. Allowed: a folder, or a URL such as s3://bucket/prefix")
+        self.place()
+
+    def place(self) -> str:
+        """Where the workspaces lie."""
+        return place("root", self.root)
+
+    def output(self) -> FileTarget:
+        """The page."""
+        return FileTarget(os.path.join(self.place(), INDEX))
+
+    def requires(self) -> list[luigi.Task]:
+        """The page of each camera."""
+        seen = self._look() if self._seen is None else self._seen
+        return [self.clone(root=os.path.join(self.place(), entry.name)) for entry in seen if entry.nights]
+
+    def complete(self) -> bool:
+        """Whether this page and those of all cameras show what is there now."""
+        entries = self._look()
+        if not entries or page.read_mark(self.output().path) != self._mark(entries):
+            return False
+        return all(task.complete() for task in self.requires())
+
+    def mapped(self) -> Mapped:
+        """Its DrawThumbnail tasks, one for each content."""
+        wanted = _wanted(self._look())
+        return Mapped(DrawThumbnail.get_task_family(), len(wanted), len(self._pictures(wanted)))
+
+    def run(self) -> None:
+        """Draw the pictures that are missing, write the page, and remove the pictures that are not shown any more.
+
+        Raises:
+            ParameterError: there is no workspace in the root, or it is one itself.
+            DaskWorkerError: there is no Dask to run on.
+        """
+        if not (self._seen or self._look()):  # to hold what is no root would leave a lock there
+            raise self._refused()
+        with self.hold(self.place()):
+            entries = self._look()
+            storage.sweep(self._folder())
+            self._draw(entries)
+            pictures = self._pictures(_wanted(entries))
+            with storage.atomic_write(self.output().path) as file:
+                file.write(gallery_page.render(self.place(), entries, pictures))
+            old = [name for name in storage.sizes(self._folder()) if _OURS.fullmatch(name) and name not in pictures]
+            storage.remove_all(os.path.join(self._folder(), name) for name in old)
+        logger.info("Gallery: %s, %s", self.output().path, gallery_page.summary(entries))
+
+    def _look(self) -> list[Entry]:
+        """What is there now; nothing in what is a workspace itself."""
+        root = self.place()
+        self._seen = [] if is_workspace(root) else survey(root)
+        return self._seen
+
+    def _refused(self) -> ParameterError:
+        allowed = "the folder that holds the workspaces, as NightlyGif or CombineGifs have it for --root, or data"
+        if is_workspace(self.place()):
+            return ParameterError(f"root = {self.root!r} is a workspace itself, and none of many. Allowed: {allowed}")
+        if not storage.is_remote(self.place()) and not os.path.isdir(self.place()):
+            return ParameterError(f"root = {self.root!r} is no folder. Allowed: {allowed}")
+        return ParameterError(f"root = {self.root!r} holds no workspace. Allowed: {allowed}")
+
+    def _mark(self, entries: list[Entry]) -> str:
+        return gallery_page.mark(self.place(), entries, self._pictures(_wanted(entries)))
+
+    def _folder(self) -> str:
+        return os.path.join(self.place(), FOLDER)
+
+    def _pictures(self, wanted: dict[str, Entry]) -> set[str]:
+        """Those of the thumbnails that are there. One that cannot be drawn is not tried again until another is."""
+        return wanted.keys() & storage.sizes(self._folder()).keys()
+
+    def _draw(self, entries: list[Entry]) -> None:
+        """Have the thumbnails drawn that are missing; a picture less is no reason to have no page."""
+        wanted = _wanted(entries)
+        there = self._pictures(wanted)
+        missing = {name: entry for name, entry in wanted.items() if name not in there}
+        root = self.place() if storage.is_remote(self.place()) else os.path.abspath(self.place())
+        tasks = [
+            DrawThumbnail(
+                workspace=os.path.join(root, *entry.folder), gif=entry.gif, path=os.path.join(root, FOLDER, name)
+            )
+            for name, entry in missing.items()
+        ]
+        settings = config.dask().settings()
+        if storage.is_remote(root):
+            settings = replace(settings, at_once=settings.at_once or AT_ONCE)
+
+        def look() -> SameWorkspace:
+            first = next(iter(missing.values()))
+            return SameWorkspace.of_folder(os.path.join(root, FOLDER), first.read(root), "--root")
+
+        for failure in self.dispatch(tasks, len(tasks), settings, "pictures", look):
+            task: Any = failure.task
+            error = failure.exception
+            reason = explain(error) if isinstance(error, ImagetlError) else failure.traceback
+            logger.warning("Gallery: no picture of %s: %s", task.workspace, reason)
+
+
+def _wanted(entries: list[Entry]) -> dict[str, Entry]:
+    """The thumbnails that are shown, and what each is drawn from; if it can be, no night that only names another."""
+    wanted: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.digest:
+            name = thumbnail_name(entry.digest)
+            if name not in wanted or wanted[name].same_as:
+                wanted[name] = entry
+    return wanted
