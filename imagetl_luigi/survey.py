@@ -163,7 +163,7 @@ def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Ent
     entry = _named(folder, files)
     manifest = read_manifest(os.path.join(path, _MANIFEST))
     if manifest is None or not _plausible(manifest):
-        return replace(entry, state=State.DAMAGED)
+        return replace(_with_gif(entry, path, files), state=State.DAMAGED)
     same_as = nights.parse(manifest.same_as)
     fetched = _moment(manifest.source.fetched_at)
     entry = replace(
@@ -189,9 +189,9 @@ def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Ent
 
 def _begun(root: str, folder: tuple[str, ...], files: dict[str, int], folders: set[str]) -> Entry | None:
     """The entry of a workspace that has no manifest yet, or no more; None if it is none."""
-    entry = _named(folder, files)
-    for name, recipe in _animations(os.path.join(root, *folder), files):
-        return replace(entry, state=State.COMPLETE, gif=name, gif_bytes=files[name], digest=recipe.frames)
+    entry = _with_gif(_named(folder, files), os.path.join(root, *folder), files)
+    if entry.gif:
+        return replace(entry, state=State.COMPLETE)
     if any(name.endswith(_PART) for name in [*files, *folders]):  # in a store it is a folder
         return replace(entry, state=State.DOWNLOADING)
     for name, size in files.items():
@@ -233,6 +233,13 @@ def _named(folder: tuple[str, ...], files: dict[str, int]) -> Entry:
     date = nights.parse(folder[-1])
     here = {"name": folder[-1], "folder": folder, "page": "index.html" in files}
     return Entry(state=State.NOTHING, date=date, night=date is not None, **here)  # type: ignore[arg-type]
+
+
+def _with_gif(entry: Entry, path: str, files: dict[str, int]) -> Entry:
+    """With the animation as all that tells of the frames, if there is one."""
+    for name, recipe in _animations(path, files):
+        return replace(entry, gif=name, gif_bytes=files[name], digest=recipe.frames)
+    return entry
 
 
 def _animations(path: str, files: dict[str, int]) -> Iterator[tuple[str, gif.Recipe]]:
