@@ -46,6 +46,15 @@ def test_who_sees_the_same_passes_and_leaves_nothing(check: SameWorkspace) -> No
     assert storage.sizes(check.frames) == {".manifest-digest": 6}
 
 
+def test_who_writes_into_one_folder_what_is_read_in_others_is_checked_by_a_mark(tmp_path: Path) -> None:
+    storage.write_bytes(f"{tmp_path}/w/manifest.json", b"{}")
+    check = SameWorkspace.of_folder(f"{tmp_path}/_gallery", f"{tmp_path}/w/manifest.json", "--root")
+    check()
+    storage.remove(check.mark)
+    with pytest.raises(StorageError, match=r"_gallery/\.mark is not what the driver sees there; .* choose a --root in"):
+        check()
+
+
 def test_where_the_data_file_is_gone_it_must_be_gone_there_too(check: SameWorkspace) -> None:
     storage.remove(check.data_file)
     with pytest.raises(StorageError, match=r"image-data.img is not what the driver sees there"):

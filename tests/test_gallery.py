@@ -1,0 +1,260 @@
+"""Gallery: the page of many workspaces, made and kept up to date by Luigi."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream
+from pictures import raw_gif
+from PIL import Image
+from workflow import build, changed, command, contents, versions
+
+from imagetl_luigi import Gallery, clean_command, nights, storage
+from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.task_graph import task_graph
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """Warnings and errors since it was last asked."""
+
+    def taken() -> str:
+        found = [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+        caplog.clear()
+        return "\n".join(found)
+
+    return taken
+
+
+def make(root: str = "n") -> bool:
+    task = Gallery(root=root)
+    return bool(build(task).scheduling_succeeded) and task.complete()
+
+
+def pictures(root: str = "n") -> dict[str, bytes]:
+    folder = f"{root}/_gallery"
+    return {name: storage.read_bytes(f"{folder}/{name}") for name in storage.sizes(folder) if name.endswith(".jpg")}
+
+
+def colours(root: str = "n") -> list[tuple[int, ...]]:
+    """Those of the pictures, rounded as JPEG changes them a little."""
+    found = []
+    for data in pictures(root).values():
+        with Image.open(io.BytesIO(data)) as picture:
+            colour = picture.getpixel((picture.width // 2, picture.height // 2))
+        assert isinstance(colour, tuple)
+        found.append(tuple(round(part / 10) * 10 for part in colour))
+    return sorted(found)
+
+
+def page(root: str = "n") -> str:
+    return storage.read_bytes(f"{root}/index.html").decode()
+
+
+def test_it_leaves_a_page_and_a_picture_of_each_newest_frame_and_nothing_else_in_the_root() -> None:
+    make_night("n", 1, [BLUE, RED])
+    make_night("n", 2, [RED, GREEN])
+    before = contents(Path("n"))
+    assert make()
+    assert colours() == sorted([RED, GREEN])
+    new = contents(Path("n")).keys() - before.keys() - {".lock"}
+    assert new == {"index.html", *(f"_gallery/{name}" for name in pictures())}
+    assert "2 nights from 1 November 2026 to 2 November 2026 · 4 frames · " in page()
+    assert page().index("2 November 2026</a></h3>") < page().index("1 November 2026</a></h3>")
+
+
+def test_run_again_it_does_nothing_and_a_new_night_adds_one_picture() -> None:
+    make_night("n", 1, [RED])
+    assert not Gallery(root="n").complete()
+    assert make()
+    before = versions(Path("n"))
+    assert make()
+    assert not changed(before, versions(Path("n")))
+    make_night("n", 2, [GREEN])
+    before = versions(Path("n"))
+    assert not Gallery(root="n").complete()
+    assert make()
+    assert colours() == sorted([RED, GREEN])
+    assert len(changed(before, versions(Path("n"))) - {".lock"}) == 2
+
+
+def test_nights_with_the_same_frames_share_a_picture() -> None:
+    for number in range(1, 4):
+        make_night("n", number, [BLUE])
+    assert make()
+    assert colours() == [BLUE]
+    assert page().count("<img ") == 3
+    assert "unchanged since 1 November 2026" in page()
+
+
+def test_what_is_not_shown_any_more_is_removed_but_no_file_of_others() -> None:
+    make_night("n", 1, [RED])
+    gone = make_night("n", 2, [GREEN])
+    assert make()
+    foreign = {"mine.jpg", "0123456789abcdef.jpg.bak", "0123456789ABCDEF.jpg"}
+    for name in (*foreign, "0123456789abcdef.jpg"):
+        Path("n/_gallery", name).touch()
+    shutil.rmtree(gone)
+    assert make()
+    assert storage.sizes("n/_gallery").keys() - foreign == pictures().keys() - foreign
+    assert foreign < storage.sizes("n/_gallery").keys()
+    for name in foreign:
+        Path("n/_gallery", name).unlink()
+    assert colours() == [RED]
+
+
+@pytest.mark.parametrize("lost", ["picture", "page", "another page"])
+def test_what_was_removed_or_replaced_is_made_again(lost: str) -> None:
+    make_night("n", 1, [RED])
+    assert make()
+    first = page()
+    if lost == "picture":
+        shutil.rmtree("n/_gallery")
+    elif lost == "page":
+        os.remove("n/index.html")
+    else:
+        Path("n/index.html").write_text("<!doctype html><title>mine</title>")
+    assert not Gallery(root="n").complete()
+    assert make()
+    assert (page(), colours()) == (first, [RED])
+
+
+def test_a_picture_that_cannot_be_decoded_is_a_warning_and_not_tried_again(said: Callable[[], str]) -> None:
+    make_night("n", 1, [RED])
+    damaged = Path(make_night("n", 2, [raw_gif(b"\xff\xff\xff")]))
+    assert make()
+    assert f"Gallery: no picture of {damaged.absolute()}: FrameError: the newest picture of " in said()
+    assert colours() == [RED] and page().count("no picture") == 1
+    before = versions(Path("n"))
+    assert make()
+    assert not changed(before, versions(Path("n"))) and not said()
+
+
+def test_frames_that_were_cleaned_up_leave_the_picture_of_the_gif() -> None:
+    for number, colour in ((1, BLUE), (2, YELLOW)):
+        night = make_night("n", number, [RED, colour])
+        assert clean_command.main([night, "--remove"]) == 0
+        assert not Path(night, "frames").exists()
+    assert make()
+    assert colours() == sorted([BLUE, YELLOW])
+
+
+def test_a_workspace_that_is_no_more_than_begun_is_on_the_page_too() -> None:
+    make_night("n", 1, [RED])
+    Path("n/2026-11-02").mkdir()
+    Path("n/2026-11-02/image-data.img.part").touch()
+    assert make()
+    assert "download not finished" in page() and "1 not complete" in page()
+
+
+def test_each_camera_has_a_page_of_its_own() -> None:
+    make_night("c/harbour", 1, [RED])
+    make_night("c/harbour", 2, [GREEN])
+    make_night("c/summit", 1, [BLUE])
+    make_stream("c/stream", [YELLOW])
+    assert make("c")
+    assert colours("c") == sorted([GREEN, BLUE, YELLOW])
+    assert [colours(f"c/{name}") for name in ("harbour", "summit")] == [sorted([RED, GREEN]), [BLUE]]
+    assert not Path("c/stream/_gallery").exists()
+    assert "./harbour/index.html" in page("c") and "2 nights" in page("c")
+    assert "2 cameras with 3 nights · 1 stream with 1 frame" in page("c")
+    os.remove("c/harbour/2026-11-01/clip.gif")  # no page but that camera's shows it
+    assert not Gallery(root="c").complete()
+    before = versions(Path("c"))
+    assert make("c")
+    assert changed(before, versions(Path("c"))) >= {"harbour/index.html"}
+    assert "no animation" in page("c/harbour") and "no animation" not in page("c")
+
+
+def test_the_page_in_the_root_disturbs_neither_its_nights_nor_scripts_clean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    night = make_night("n", 1, [RED])
+    assert make()
+    assert nights.listed("n") == [day(1)]
+    make_night("n", 2, [RED])
+    assert Path("n/2026-11-02/clip.gif").samefile("n/2026-11-01/clip.gif")
+    assert clean_command.main(["n", "--remove", "--all"]) != 0
+    assert "no workspace" in capsys.readouterr().err
+    assert clean_command.main([night]) == 0
+    assert "_gallery" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("nowhere", "root = 'nowhere' is no folder"),
+        ("empty", "root = 'empty' holds no workspace"),
+        ("n/2026-11-01", "root = 'n/2026-11-01' is a workspace itself, and none of many"),
+    ],
+)
+def test_a_root_without_workspaces_is_one_error_and_leaves_nothing(
+    root: str, reason: str, folder: Path, said: Callable[[], str]
+) -> None:
+    make_night("n", 1, [RED])
+    Path("empty/logs").mkdir(parents=True)
+    before = contents(folder)
+    said()
+    assert not make(root)
+    assert said().splitlines()[1:] == [
+        f"ParameterError: {reason}. Allowed: the folder that holds the workspaces, as NightlyGif or CombineGifs "
+        "have it for --root, or data"
+    ]
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("root", ["", "s3://key:secret@host/x", "nope://bucket/n", "s3://bucket/a?b"])
+def test_a_root_that_cannot_be_is_refused_before_anything_runs(root: str) -> None:
+    with pytest.raises(ParameterError, match=r"root = |nope://") as caught:
+        Gallery(root=root)
+    assert "secret" not in str(caught.value)
+
+
+def test_its_pictures_are_counted_where_the_workflow_is_drawn() -> None:
+    make_night("n", 1, [RED])
+    make_night("n", 2, [GREEN])
+    for complete in (0, 2):
+        drawn = {node.family: node for node in task_graph(Gallery(root="n"))}
+        assert (drawn["DrawThumbnail"].count, drawn["DrawThumbnail"].complete) == (2, complete)
+        assert make()
+
+
+def test_in_a_store_it_leaves_the_same_as_in_a_folder(s3: str, folder: Path) -> None:
+    for root in ("n", f"{s3}/n"):
+        make_night(root, 1, [BLUE, RED])
+        make_night(root, 2, [BLUE, RED])
+        make_night(root, 3, [GREEN])
+        assert clean_command.main([f"{root}/2026-11-03", "--remove"]) == 0
+        assert make(root)
+    assert pictures(f"{s3}/n") == pictures("n")
+    assert page(f"{s3}/n").count("<img ") == 3
+    storage.remove_all([f"{s3}/n/2026-11-03/{name}" for name in storage.sizes(f"{s3}/n/2026-11-03")])
+    assert not Gallery(root=f"{s3}/n").complete()
+    assert make(f"{s3}/n")
+    assert colours(f"{s3}/n") == [RED]
+
+
+@pytest.mark.slow
+def test_by_the_command_and_on_a_cluster(folder: Path) -> None:
+    for number in range(1, 4):
+        make_night("n", number, [(number, 40, 80)])
+    arguments = ["Gallery", "--local-scheduler", "--root", "n"]
+    run = command(*arguments, "--dask-scheduler", "cluster", "--dask-cluster-workers", "1", folder=folder)
+    assert run.returncode == 0, run.stderr
+    assert "Gallery: n/index.html, 3 nights from 1 November 2026 to 3 November 2026" in run.stderr
+    assert len(pictures()) == 3 and page().count("<img ") == 3
+    refused = command("Gallery", "--local-scheduler", "--root", "nowhere", folder=folder)
+    assert refused.returncode == 30
+    assert "ParameterError: root = 'nowhere' is no folder." in refused.stderr
+    assert "Traceback" not in run.stderr + refused.stderr
