@@ -97,13 +97,14 @@ class Gallery(SettledTask):
         """Draw the pictures that are missing, write the page, and remove the pictures that are not shown any more.
 
         Raises:
-            ParameterError: there is no workspace in the root, or it is one itself.
+            ParameterError: there is no workspace in the root, it is one itself, or has a page of somebody else's.
             DaskWorkerError: there is no Dask to run on.
         """
         if not (self._seen or self._look()):  # to hold what is no root would leave a lock there
             raise self._refused()
         with self.hold(self.place()):
             entries = self._look()
+            self._spare_others()
             storage.sweep(self._folder())
             self._draw(entries)
             pictures = self._pictures(_wanted(entries))
@@ -126,6 +127,11 @@ class Gallery(SettledTask):
         if not storage.is_remote(self.place()) and not os.path.isdir(self.place()):
             return ParameterError(f"root = {self.root!r} is no folder. Allowed: {allowed}")
         return ParameterError(f"root = {self.root!r} holds no workspace. Allowed: {allowed}")
+
+    def _spare_others(self) -> None:
+        path = self.output().path
+        if storage.exists(path) and page.read_mark(path) is None:
+            raise ParameterError(f"{path} is there, and is no page of ours; move it to another name, and run again")
 
     def _mark(self, entries: list[Entry]) -> str:
         return gallery_page.mark(self.place(), entries, self._pictures(_wanted(entries)))

@@ -200,8 +200,11 @@ def copy_manifest(manifest: Manifest, path: str, *, source: Source, same_as: str
 
 def read_manifest(path: str) -> Manifest | None:
     """The manifest at `path` without its frames, or None where there is none or it is of another make."""
-    if not storage.exists(path):
-        return None
+    return read_head(path) if storage.exists(path) else None
+
+
+def read_head(path: str) -> Manifest | None:
+    """As `read_manifest`, for a file that a listing has shown: a request less. Raises StorageError if it is gone."""
     head, found, _ = storage.read_range(path, 0, _LONGEST_HEADER).partition(_FRAMES)
     if not found:
         return None

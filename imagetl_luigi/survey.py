@@ -20,7 +20,7 @@ from itertools import islice
 
 from imagetl_luigi import gif, nights, storage
 from imagetl_luigi.errors import ImagetlError, ParameterError
-from imagetl_luigi.manifest import Manifest, read_manifest
+from imagetl_luigi.manifest import Manifest, read_head
 from imagetl_luigi.prefetch import REQUESTS
 from imagetl_luigi.workspace import place
 
@@ -161,7 +161,7 @@ def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Ent
     """The entry of a workspace that has a manifest."""
     path = os.path.join(root, *folder)
     entry = _named(folder, files)
-    manifest = read_manifest(os.path.join(path, _MANIFEST))
+    manifest = read_head(os.path.join(path, _MANIFEST))
     if manifest is None or not _plausible(manifest):
         return replace(_with_gif(entry, path, files), state=State.DAMAGED)
     same_as = nights.parse(manifest.same_as)

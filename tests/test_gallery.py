@@ -16,6 +16,7 @@ from workflow import build, changed, command, contents, versions
 
 from imagetl_luigi import Gallery, clean_command, nights, storage
 from imagetl_luigi.errors import ParameterError
+from imagetl_luigi.page import read_mark
 from imagetl_luigi.task_graph import task_graph
 
 
@@ -114,7 +115,7 @@ def test_what_is_not_shown_any_more_is_removed_but_no_file_of_others() -> None:
     assert colours() == [RED]
 
 
-@pytest.mark.parametrize("lost", ["picture", "page", "another page"])
+@pytest.mark.parametrize("lost", ["picture", "page", "a page of something else"])
 def test_what_was_removed_or_replaced_is_made_again(lost: str) -> None:
     make_night("n", 1, [RED])
     assert make()
@@ -124,10 +125,21 @@ def test_what_was_removed_or_replaced_is_made_again(lost: str) -> None:
     elif lost == "page":
         os.remove("n/index.html")
     else:
-        Path("n/index.html").write_text("<!doctype html><title>mine</title>")
+        mark = read_mark("n/index.html")
+        assert mark
+        Path("n/index.html").write_text(first.replace(mark, "0" * 64))
     assert not Gallery(root="n").complete()
     assert make()
     assert (page(), colours()) == (first, [RED])
+
+
+def test_a_page_of_somebody_else_stays(said: Callable[[], str]) -> None:
+    make_night("n", 1, [RED])
+    Path("n/index.html").write_text("<!doctype html><title>mine</title>")
+    said()
+    assert not make()
+    assert "n/index.html is there, and is no page of ours; move it to another name, and run again" in said()
+    assert page() == "<!doctype html><title>mine</title>" and not pictures()
 
 
 def test_a_picture_that_cannot_be_decoded_is_a_warning_and_not_tried_again(said: Callable[[], str]) -> None:

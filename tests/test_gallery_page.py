@@ -159,6 +159,7 @@ def test_the_calendar_has_each_night_by_name_and_shape_and_what_is_missing(
     assert attributes(browser, ".month:first-child a.day", "class") == [
         *("day complete", "day unchanged", "day complete", "day unfinished", "day damaged", "day unfinished")
     ]
+    assert attributes(browser, ".month:first-child a.day", "href")[-1] == url(roots / "nights") + f"#night-{day(7)}"
     assert [text.splitlines()[0] for text in browser.texts(".month:first-child .gap")] == ["3"]
     rows = browser.run("return [...document.querySelector('tbody').rows].map(row => row.cells.length)")
     assert rows == [7] * 6
