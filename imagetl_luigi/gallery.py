@@ -10,7 +10,7 @@ from typing import Any
 import luigi
 
 from imagetl_luigi import config, gallery_page, page, storage
-from imagetl_luigi.errors import ImagetlError, ParameterError
+from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.gallery_page import FOLDER, INDEX, thumbnail_name
 from imagetl_luigi.logs import explain, logger
@@ -98,6 +98,7 @@ class Gallery(SettledTask):
 
         Raises:
             ParameterError: there is no workspace in the root, it is one itself, or has a page of somebody else's.
+            StorageError: the page or a picture cannot be written, or the store does not answer.
             DaskWorkerError: there is no Dask to run on.
         """
         if not (self._seen or self._look()):  # to hold what is no root would leave a lock there
@@ -144,7 +145,11 @@ class Gallery(SettledTask):
         return wanted.keys() & storage.sizes(self._folder()).keys()
 
     def _draw(self, entries: list[Entry]) -> None:
-        """Have the thumbnails drawn that are missing; a picture less is no reason to have no page."""
+        """Have the thumbnails drawn that are missing; a picture less is no reason to have no page.
+
+        Raises:
+            StorageError: the store does not answer, which is no fault of a picture.
+        """
         wanted = _wanted(entries)
         there = self._pictures(wanted)
         missing = {name: entry for name, entry in wanted.items() if name not in there}
@@ -166,6 +171,8 @@ class Gallery(SettledTask):
         for failure in self.dispatch(tasks, len(tasks), settings, "pictures", look):
             task: Any = failure.task
             error = failure.exception
+            if storage.is_remote(root) and isinstance(error, StorageError):
+                raise error
             reason = explain(error) if isinstance(error, ImagetlError) else failure.traceback
             logger.warning("Gallery: no picture of %s: %s", task.workspace, reason)
 

@@ -14,8 +14,8 @@ from pictures import raw_gif
 from PIL import Image
 from workflow import build, changed, command, contents, versions
 
-from imagetl_luigi import Gallery, clean_command, nights, storage
-from imagetl_luigi.errors import ParameterError
+from imagetl_luigi import Gallery, clean_command, gallery, nights, storage
+from imagetl_luigi.errors import ParameterError, StorageError
 from imagetl_luigi.page import read_mark
 from imagetl_luigi.task_graph import task_graph
 
@@ -151,6 +151,26 @@ def test_a_picture_that_cannot_be_decoded_is_a_warning_and_not_tried_again(said:
     before = versions(Path("n"))
     assert make()
     assert not changed(before, versions(Path("n"))) and not said()
+
+
+def test_a_store_that_goes_away_leaves_the_page_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    root = f"memory:/{folder}/n"
+    make_night(root, 1, [RED])
+    assert make(root)
+    before = page(root)
+    make_night(root, 2, [GREEN])
+
+    def away(place: str, gif: str) -> bytes:
+        raise StorageError(f"cannot read {place}: the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "newest_picture", away)
+        assert not make(root)
+    assert "2026-11-02: the store is away" in said() and page(root) == before
+    assert make(root)
+    assert colours(root) == sorted([RED, GREEN])
 
 
 def test_frames_that_were_cleaned_up_leave_the_picture_of_the_gif() -> None:

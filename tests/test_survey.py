@@ -24,6 +24,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root of two nights, to be copied and spoilt."""
+    place = tmp_path_factory.mktemp("nights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        make_night("n", 1, [RED])
+        make_night("n", 2, [GREEN])
+    return place / "n"
+
+
 def only(root: str) -> Entry:
     (entry,) = survey(root)
     return entry
@@ -54,9 +65,9 @@ def test_nights_come_newest_first_with_what_their_manifests_say() -> None:
     assert not first.page
 
 
-def test_streams_come_by_the_time_they_were_fetched() -> None:
+def test_streams_come_by_the_time_they_were_fetched(two_nights: Path) -> None:
     for name, fetched in [("b", "2026-11-02T23:30:00-02:00"), ("a", "2026-11-02T05:00:00Z"), ("c", None)]:
-        make_stream(f"d/{name}", [RED])
+        shutil.copytree(two_nights / "2026-11-01", f"d/{name}")
         edit(Path(f"d/{name}/manifest.json"), source={**source(f"d/{name}"), "fetched_at": fetched})
     assert [(entry.name, entry.date) for entry in survey("d")] == [("b", day(3)), ("a", day(2)), ("c", None)]
 
@@ -125,34 +136,34 @@ SPOILT: dict[str, tuple[Callable[[Path], object], State]] = {
 
 
 @pytest.mark.parametrize("case", SPOILT)
-def test_a_workspace_has_a_state_however_it_is(case: str) -> None:
+def test_a_workspace_has_a_state_however_it_is(case: str, two_nights: Path) -> None:
     spoil, state = SPOILT[case]
-    spoil(Path(make_night("n", 1, [RED])))
-    make_night("n", 2, [GREEN])
+    shutil.copytree(two_nights, "n")
+    spoil(Path("n/2026-11-01"))
     newest, entry = survey("n")
     assert newest.state is State.COMPLETE
     assert (entry.date, entry.state) == (day(1), state)
 
 
 @pytest.mark.parametrize("case", ["no JSON", "only the GIF is left"])
-def test_where_the_manifest_is_lost_the_gif_tells_of_the_frames(case: str) -> None:
-    night = Path(make_night("n", 1, [RED]))
-    before = only("n")
-    SPOILT[case][0](night)
-    entry = only("n")
+def test_where_the_manifest_is_lost_the_gif_tells_of_the_frames(case: str, two_nights: Path) -> None:
+    shutil.copytree(two_nights, "n")
+    before = survey("n")[1]
+    SPOILT[case][0](Path("n/2026-11-01"))
+    entry = survey("n")[1]
     assert (entry.gif, entry.digest) == ("clip.gif", before.digest)
     assert entry.frames is None and not entry.manifest
 
 
 @pytest.mark.parametrize("fetched", ["yesterday", "0001-01-01T00:00:00+23:00", 7, ["x"]])
-def test_a_time_that_is_none_gives_no_date(fetched: object) -> None:
-    make_stream("d/a", [RED])
+def test_a_time_that_is_none_gives_no_date(fetched: object, two_nights: Path) -> None:
+    shutil.copytree(two_nights / "2026-11-01", "d/a")
     edit(Path("d/a/manifest.json"), source={**source("d/a"), "fetched_at": fetched})
     assert only("d").date is None and only("d").state is State.COMPLETE
 
 
-def test_what_is_no_workspace_is_left_out() -> None:
-    make_night("n", 1, [RED])
+def test_what_is_no_workspace_is_left_out(two_nights: Path) -> None:
+    shutil.copytree(two_nights / "2026-11-01", "n/2026-11-01")
     for name in ("logs", "_gallery", ".hidden", "2026-11-02", "luigid", "2026-13-45", "archive/2020-01-01"):
         Path("n", name).mkdir(parents=True)
         Path("n", name, "file.txt").write_text("x")
@@ -218,7 +229,7 @@ def test_a_store_that_does_not_answer_is_no_damage(folder: Path, monkeypatch: py
         survey(root)
 
 
-def test_dates_of_any_century_are_fine() -> None:
+def test_dates_of_any_century_are_fine(two_nights: Path) -> None:
     for name in ("0001-01-01", "9999-12-31"):
-        shutil.copytree(make_night("n", 1, [RED]), f"m/{name}")
+        shutil.copytree(two_nights / "2026-11-01", f"m/{name}")
     assert [entry.date for entry in survey("m")] == [datetime.date.max, datetime.date.min]
