@@ -97,7 +97,8 @@ class Gallery(SettledTask):
         """Draw the pictures that are missing, write the page, and remove the pictures that are not shown any more.
 
         Raises:
-            ParameterError: there is no workspace in the root, it is one itself, or has a page of somebody else's.
+            ParameterError: there is no workspace in the root, or it is one itself.
+            PageError: it has an index.html that is none of ours.
             StorageError: the page or a picture cannot be written, or the store does not answer.
             DaskWorkerError: there is no Dask to run on.
         """
@@ -105,7 +106,7 @@ class Gallery(SettledTask):
             raise self._refused()
         with self.hold(self.place()):
             entries = self._look()
-            self._spare_others()
+            page.check_place(self.output().path)
             storage.sweep(self._folder())
             self._draw(entries)
             pictures = self._pictures(_wanted(entries))
@@ -128,11 +129,6 @@ class Gallery(SettledTask):
         if not storage.is_remote(self.place()) and not os.path.isdir(self.place()):
             return ParameterError(f"root = {self.root!r} is no folder. Allowed: {allowed}")
         return ParameterError(f"root = {self.root!r} holds no workspace. Allowed: {allowed}")
-
-    def _spare_others(self) -> None:
-        path = self.output().path
-        if storage.exists(path) and page.read_mark(path) is None:
-            raise ParameterError(f"{path} is there, and is no page of ours; move it to another name, and run again")
 
     def _mark(self, entries: list[Entry]) -> str:
         return gallery_page.mark(self.place(), entries, self._pictures(_wanted(entries)))

@@ -168,10 +168,15 @@ class ImagetlStage(SettledTask):
         return self.hold(self.paths().root)
 
     def on_dask(
-        self, tasks: Iterable[luigi.Task], total: int, settings: DaskSettings, manifest: Manifest
+        self,
+        tasks: Iterable[luigi.Task],
+        total: int,
+        settings: DaskSettings,
+        manifest: Manifest,
+        noun: str = "frames",
     ) -> list[Failure]:
         """Have `total` tasks run, and return those that failed; for none, no Dask is started."""
         return self.dispatch(
-            *(tasks, total, settings, "frames"),
+            *(tasks, total, settings, noun),
             look=lambda: SameWorkspace.seen_here(self.paths().absolute(), manifest.digest.encode()),
         )

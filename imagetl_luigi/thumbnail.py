@@ -1,21 +1,18 @@
 """A small picture of a frame, for a page of many.
 
-Importing this module imports Pillow, imageio and numpy.
+Importing this module imports imageio and numpy.
 """
 
 from __future__ import annotations
 
 import io
 
-from PIL import Image
-
 from imagetl_luigi.errors import FrameError
-from imagetl_luigi.still import decode
+from imagetl_luigi.shrinking import shrunk
 
 SIDE = 320
 """Pixels of its longer side at the most; a smaller frame keeps its size."""
 
-_GREY = (128, 128, 128)
 _QUALITY = 80
 
 
@@ -26,12 +23,9 @@ def thumbnail(data: bytes, name: str) -> bytes:
         FrameError: it cannot be decoded; the message names it by `name`.
     """
     try:
-        picture = Image.fromarray(decode(data))
+        picture = shrunk(data, 1, SIDE)
     except Exception as error:  # decoders raise what they like on damaged data
-        raise FrameError(f"the newest picture of {name} cannot be decoded: {error.__cause__ or error}") from error
-    picture.thumbnail((SIDE, SIDE))
-    small = Image.new("RGB", picture.size, _GREY)
-    small.paste(picture, mask=picture.getchannel("A"))
+        raise FrameError(f"the newest picture of {name} cannot be decoded: {error}") from error
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
     return out.getvalue()

@@ -125,7 +125,7 @@ class WatchPage(ImagetlStage):
 
         paths, layout, rows = self.paths(), self._layout(manifest), self._rows(manifest)
         missing = [task for task in rows if not task.complete()]
-        failures = self.on_dask(missing, len(missing), config.dask().settings(), manifest)
+        failures = self.on_dask(missing, len(missing), config.dask().settings(), manifest, noun="rows of thumbnails")
         if failures:
             raise FrameError(
                 f"{len(failures):,} rows of the contact sheet cannot be drawn, the first: {failures[0].exception}"

@@ -116,7 +116,7 @@ def test_what_takes_any_luigi_task_knows_nothing_of_the_workflow(module: str) ->
         ("fsspec", {"remote"}),
         ("imageio", {"still"}),
         ("numpy", {"still"}),
-        ("PIL", {"still", "shrinking", "sheet_drawing", "thumbnail"}),
+        ("PIL", {"still", "shrinking", "sheet_drawing"}),
         ("graphviz", {"drawing"}),
         ("tqdm", {"bar"}),
         ("sqlalchemy", {"luigid_history"}),
