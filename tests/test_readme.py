@@ -11,7 +11,7 @@ import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
-from imagetl_luigi import CombineGif, CombineGifs, NightlyGif, WatchPage
+from imagetl_luigi import CombineGif, CombineGifs, Gallery, NightlyGif, WatchPage
 from imagetl_luigi.config import SECTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def test_every_block_of_toml_is_toml() -> None:
         assert tomllib.loads(block)
 
 
-@pytest.mark.parametrize("task", [CombineGif, NightlyGif, CombineGifs, WatchPage])
+@pytest.mark.parametrize("task", [CombineGif, NightlyGif, CombineGifs, WatchPage, Gallery])
 def test_every_parameter_is_documented(task: type[luigi.Task]) -> None:
     flags = [name.replace("_", "-") for name in task.get_param_names(include_significant=True)]
     assert [flag for flag in flags if f"`--{flag}" not in README] == []
