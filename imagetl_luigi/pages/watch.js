@@ -15,6 +15,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const begins = new Float64Array(data.count + 1);
 for (let frame = 0; frame < data.count; frame++) begins[frame + 1] = begins[frame] + of(data.delay, frame);
 const seconds = (frame) => (begins[frame] / 1000).toFixed(2) + " s";
+const bytes = (frame) => of(data.bytes, frame);
 const broken = new Set(data.broken);
 
 const stage = element("stage");
@@ -23,38 +24,40 @@ const LONGEST = 4096; // a canvas with longer sides than that is more than some 
 const scale = Math.min(1, LONGEST / Math.max(data.width, data.height));
 stage.width = Math.max(1, Math.round(data.width * scale));
 stage.height = Math.max(1, Math.round(data.height * scale));
-const enlarged = Math.floor(480 / stage.width);
-if (enlarged > 1) { // each pixel of a tiny frame is a square
-  stage.style.width = stage.width * enlarged + "px";
-  stage.style.imageRendering = "pixelated";
-}
+stage.style.setProperty("--ratio", stage.width / stage.height);
+if (Math.max(stage.width, stage.height) <= 128) stage.style.imageRendering = "pixelated";
 
-const state = { frame: 0, playing: false, due: 0, times: 0 };
+const state = { frame: 0, playing: false, due: 0, waiting: 0, times: 0 };
 
-/* -- frame files, of which those near the current one are kept -- */
+/* -- frame files: the last ones that were used are kept, and what nobody waits for any more is not loaded -- */
 
-const KEPT = Math.max(8, Math.min(64, Math.floor(48e6 / (data.width * data.height))));
+const KEPT = Math.max(2, Math.min(64, Math.floor(48e6 / (data.width * data.height))));
+const AHEAD = Math.min(8, KEPT - 1, data.count - 1);
 const files = new Map();
 
 function file(frame) {
-  let picture = files.get(frame);
+  const picture = files.get(frame) || load(frame);
   files.delete(frame); // and set again: the map is in the order of use
-  if (!picture) {
-    picture = new Image();
-    picture.src = of(data.link, frame);
-    picture.ready = false;
-    picture.decode().then(() => { picture.ready = true; loaded(frame); }, () => { picture.failed = true; loaded(frame); });
-  }
   files.set(frame, picture);
-  for (const oldest of files.keys()) {
-    if (files.size <= KEPT) break;
-    files.delete(oldest);
-  }
+  if (files.size > KEPT) drop(files.keys().next().value);
   return picture;
 }
 
-function loaded(frame) {
-  if (frame === state.frame) draw();
+function load(frame) {
+  const picture = new Image();
+  picture.src = of(data.link, frame);
+  const end = (name) => {
+    if (files.get(frame) !== picture) return; // dropped meanwhile
+    picture[name] = true;
+    if (frame === state.frame) draw();
+  };
+  picture.decode().then(() => end("ready"), () => end("failed"));
+  return picture;
+}
+
+function drop(frame) {
+  files.get(frame).removeAttribute("src"); // ends the request
+  files.delete(frame);
 }
 
 const tiles = new Image();
@@ -67,88 +70,97 @@ const place = (tile) => [(tile % sheet.columns) * sheet.width, Math.floor(tile /
 
 function show(frame) {
   state.frame = clamp(frame);
-  stage.removeAttribute("data-frame");
+  const wanted = (other) => (other - state.frame + data.count) % data.count <= AHEAD;
+  for (const [other, { ready, failed }] of files) if (!ready && !failed && !wanted(other)) drop(other);
+  delete stage.dataset.frame;
   draw();
   describe();
-  drawChart();
+  element("cursor").style.left = ((state.frame + 0.5) / data.count) * 100 + "%";
   followStrip();
-  for (let next = 1; next <= 4; next++) file((state.frame + next) % data.count);
-  file(state.frame);
 }
 
 function draw() {
   const frame = state.frame;
   const picture = file(frame);
+  const tile = !picture.ready && tilesReady() && frame % sheet.every === 0;
+  stage.toggleAttribute("data-other", !picture.ready && !tile);
   if (picture.ready) {
-    clear();
-    pen.drawImage(picture, 0, 0, picture.naturalWidth * scale, picture.naturalHeight * scale);
+    const { naturalWidth: width, naturalHeight: height } = picture;
+    const fit = Math.min(scale, stage.width / width, stage.height / height); // a JPEG may say that it is to be turned
+    pen.clearRect(0, 0, stage.width, stage.height);
+    pen.drawImage(picture, 0, 0, width * fit, height * fit);
     stage.dataset.frame = frame;
-  } else if (tilesReady() && frame % sheet.every === 0) {
-    clear();
-    const [x, y] = place(frame / sheet.every);
-    pen.drawImage(tiles, x, y, sheet.width, sheet.height, 0, 0, stage.width, stage.height);
+    for (let next = 1; next <= AHEAD; next++) file((frame + next) % data.count);
+    file(frame); // was used last
+  } else if (tile) {
+    pen.drawImage(tiles, ...place(frame / sheet.every), sheet.width, sheet.height, 0, 0, stage.width, stage.height);
   }
   if (picture.failed) describe();
 }
 
-function clear() {
-  pen.clearRect(0, 0, stage.width, stage.height);
-}
-
 function remark(frame) {
   const same = of(data.same, frame);
-  const failed = files.get(frame)?.failed;
-  if (broken.has(frame) || failed) return failed ? "its file cannot be shown" : "damaged";
+  if (files.get(frame)?.failed) return "its file cannot be shown";
+  if (broken.has(frame)) return "damaged";
   return same === null ? "" : `the same as frame ${number(same + 1)}`;
 }
 
+const title = (frame) => `Frame ${number(frame + 1)} of ${number(data.count)}`;
+element("number").style.minWidth = 0.85 * title(data.count - 1).length + "ch"; // nothing jumps while it plays
+
 function describe() {
   const frame = state.frame;
-  const name = `Frame ${number(frame + 1)} of ${number(data.count)}`;
-  element("number").textContent = name;
+  element("number").textContent = title(frame);
   element("time").textContent = seconds(frame);
   element("file").textContent = of(data.name, frame);
   element("file").href = of(data.link, frame);
-  element("about").textContent = `${number(of(data.bytes, frame))} bytes`;
+  element("about").textContent = `${number(bytes(frame))} bytes`;
   element("note").textContent = remark(frame);
   element("scrubber").value = frame + 1;
-  element("scrubber").setAttribute("aria-valuetext", `${name}, ${seconds(frame)}`);
-  stage.setAttribute("aria-label", [name, seconds(frame), remark(frame)].filter(Boolean).join(", "));
+  // a screen reader would say each frame while they are played
+  const spoken = state.playing ? "playing" : [title(frame), seconds(frame), remark(frame)].filter(Boolean).join(", ");
+  element("scrubber").setAttribute("aria-valuetext", spoken);
+  stage.setAttribute("aria-label", spoken);
   for (const row of element("rows").children) row.classList.toggle("current", Number(row.dataset.frame) === frame);
 }
 
 /* -- playing: each frame stays for its own time, and until the next one is there -- */
 
-const speed = () => Number(element("speed").value);
+const stay = (frame) => Math.max(of(data.delay, frame), 1) / Number(element("speed").value);
 
 function play(on) {
-  if (on === state.playing) return;
+  if (on === state.playing || data.count === 1) return;
   state.playing = on;
   element("play").setAttribute("aria-label", on ? "Pause" : "Play");
   element("symbol").setAttribute("d", on ? "M6.5 5h4v14h-4zM13.5 5h4v14h-4z" : "M7 4.5v15L19.5 12z");
-  if (!on) return;
-  if (state.frame === data.count - 1) show(0);
+  if (!on) return describe();
+  show(state.frame === data.count - 1 ? 0 : state.frame);
   state.times = 0;
-  state.due = performance.now() + of(data.delay, state.frame) / speed();
+  state.due = performance.now() + stay(state.frame);
   requestAnimationFrame(tick);
 }
 
 function tick(now) {
   if (!state.playing) return;
-  requestAnimationFrame(tick);
   let frame = state.frame;
-  let due = state.due;
-  while (due <= now) { // a screen shows fewer frames a second than may be asked for
-    if (frame === data.count - 1 && ++state.times === data.loop) return play(false);
-    const next = (frame + 1) % data.count;
+  state.due = Math.max(state.due, now - 100); // what was missed while the page was hidden is not made up for
+  while (state.due <= now) { // a screen shows fewer frames a second than may be asked for
+    const last = frame === data.count - 1;
+    const next = last ? 0 : frame + 1;
     const picture = file(next);
-    if (!picture.ready && !picture.failed) { due = Math.max(due, now); break; }
+    const there = picture.ready || picture.failed;
+    if (last && there && ++state.times === data.loop) { play(false); break; }
+    if (!there) { state.due = now; break; }
     frame = next;
-    due += Math.max(of(data.delay, frame), 1) / speed();
+    state.due += stay(frame);
     if (frame === state.frame) break; // once around
   }
-  state.due = Math.max(due, now - 100); // what was missed while the page was hidden is not made up for
-  if (frame !== state.frame) show(frame);
+  if (frame !== state.frame) { state.waiting = 0; show(frame); }
+  else if (state.due === now) {
+    state.waiting ||= now;
+    if (now - state.waiting > 1000) element("note").textContent = "waiting for the next frame";
+  }
+  if (state.playing) requestAnimationFrame(tick);
 }
 
 function seek(frame) {
@@ -174,6 +186,11 @@ function fitted(canvas, width, height) {
   return ink;
 }
 
+function repeats(first, end) {
+  for (let frame = first; frame < Math.min(end, data.count); frame++) if (of(data.same, frame) !== null) return true;
+  return false;
+}
+
 function drawStrip() {
   const width = Math.min(strip.clientWidth, tileCount * pitch);
   const height = sheet.height + 10;
@@ -185,14 +202,16 @@ function drawStrip() {
   for (let tile = Math.floor(left / pitch); tile < tileCount && tile * pitch < left + width; tile++) {
     const x = tile * pitch - left;
     if (tilesReady()) ink.drawImage(tiles, ...place(tile), sheet.width, sheet.height, x, 2, sheet.width, sheet.height);
-    if (of(data.same, tile * sheet.every) !== null) {
+    if (repeats(tile * sheet.every, (tile + 1) * sheet.every)) {
       ink.fillStyle = colour("--alarm");
       ink.fillRect(x, sheet.height + 3, sheet.width, 5);
     }
     if (tile === current) {
-      ink.strokeStyle = colour("--accent");
-      ink.lineWidth = 4;
-      ink.strokeRect(x + 2, 4, sheet.width - 4, sheet.height - 4);
+      for (const [ring, name] of [[1.5, "--accent"], [4, "--card"]]) { // of two colours, to be seen on any picture
+        ink.strokeStyle = colour(name);
+        ink.lineWidth = ring === 4 ? 2 : 3;
+        ink.strokeRect(x + ring, 2 + ring, sheet.width - 2 * ring, sheet.height - 2 * ring);
+      }
     }
   }
 }
@@ -210,11 +229,9 @@ thumbnails.addEventListener("click", (event) => {
 });
 strip.addEventListener("scroll", drawStrip, { passive: true });
 
-/* -- bytes of each frame; of frames that share a column of pixels, the most and the least -- */
+/* -- bytes of each frame; of frames that share a column of pixels, the most -- */
 
 const chart = element("chart");
-const FOOT = 26; // pixels below the axis
-const bytes = (frame) => of(data.bytes, frame);
 let most = 1;
 for (let frame = 0; frame < data.count; frame++) most = Math.max(most, bytes(frame));
 
@@ -222,22 +239,20 @@ function drawChart() {
   const { width, height } = chart.getBoundingClientRect();
   if (!width) return;
   const ink = fitted(chart, width, height);
-  const high = height - FOOT;
-  const step = Math.max(1, Math.ceil(data.count / width));
-  const wide = (width * step) / data.count;
-  const gap = wide > 4 ? 1 : 0;
+  const [head, high] = [18, height - 26]; // between them are the bars
+  const columns = Math.min(data.count, Math.floor(width));
+  const gap = width / columns > 4 ? 1 : 0;
   const [plain, alarm] = [colour("--accent"), colour("--alarm")];
-  for (let first = 0; first < data.count; first += step) {
-    let [top, same] = [0, false];
-    for (let frame = first; frame < Math.min(data.count, first + step); frame++) {
-      top = Math.max(top, bytes(frame));
-      same ||= of(data.same, frame) !== null;
-    }
-    const x = (first / data.count) * width;
-    const tall = Math.max(1, ((high - 18) * top) / most);
+  for (let column = 0; column < columns; column++) {
+    const [first, end] = [0, 1].map((more) => Math.floor(((column + more) * data.count) / columns));
+    let top = 0;
+    for (let frame = first; frame < end; frame++) top = Math.max(top, bytes(frame));
+    const [x, right] = [0, 1].map((more) => Math.round(((column + more) * width) / columns)); // or gaps would flicker
+    const tall = Math.max(1, Math.round(((high - head) * top) / most));
+    const same = repeats(first, end);
     ink.fillStyle = same ? alarm : plain;
-    ink.fillRect(x, high - tall, Math.max(1, wide - gap), tall);
-    if (same) ink.fillRect(x, high + 2, Math.max(1, wide), 4);
+    ink.fillRect(x, high - tall, right - x - gap, tall);
+    if (same) ink.fillRect(x, high + 2, right - x, 4);
   }
   ink.fillStyle = colour("--dim");
   ink.fillRect(0, high, width, 1);
@@ -246,20 +261,19 @@ function drawChart() {
   ink.fillText(`frame 1, ${seconds(0)}`, 0, height - 4);
   ink.textAlign = "right";
   ink.fillText(`frame ${number(data.count)}, ${seconds(data.count - 1)}`, width, height - 4);
-  ink.fillStyle = colour("--ink");
-  ink.fillRect(((state.frame + 0.5) / data.count) * width - 1, 14, 2, high - 8);
 }
 
 function seekChart(event) {
   const box = chart.getBoundingClientRect();
   seek(Math.floor(((event.clientX - box.left) / box.width) * data.count));
 }
-chart.addEventListener("pointerdown", seekChart);
+chart.addEventListener("click", seekChart); // and not when it is touched, which may begin to scroll the page
+chart.addEventListener("pointerdown", (event) => chart.setPointerCapture(event.pointerId));
 chart.addEventListener("pointermove", (event) => { if (event.buttons === 1) seekChart(event); });
 
 /* -- the list of all frames, some at a time -- */
 
-const ROWS = 50;
+const ROWS = 30;
 let listed = 0;
 
 function list(first) {
@@ -281,11 +295,11 @@ function row(frame) {
   shows.type = "button";
   shows.textContent = number(frame + 1);
   shows.setAttribute("aria-label", `Show frame ${number(frame + 1)}`);
-  shows.addEventListener("click", () => seek(frame));
+  shows.addEventListener("click", () => { seek(frame); stage.scrollIntoView({ block: "nearest" }); });
   const link = document.createElement("a");
   link.href = of(data.link, frame);
   link.textContent = of(data.name, frame);
-  const cells = [shows, seconds(frame), link, number(bytes(frame)), of(data.size, frame), of(data.format, frame), remark(frame)];
+  const cells = [shows, seconds(frame), link, number(bytes(frame)), of(data.size, frame), of(data.format, frame).toUpperCase(), remark(frame)];
   for (const content of cells) {
     const cell = document.createElement("td");
     cell.append(content);
@@ -311,7 +325,13 @@ element("stage").addEventListener("click", () => play(!state.playing));
 function faster(by) {
   const choice = element("speed");
   choice.selectedIndex = Math.max(0, Math.min(choice.length - 1, choice.selectedIndex + by));
+  hurry();
 }
+
+function hurry() { // the frame that is shown need not stay as long as it would have before
+  state.due = Math.min(state.due, performance.now() + stay(state.frame));
+}
+element("speed").addEventListener("change", hurry);
 
 const EVERYWHERE = {
   " ": () => play(!state.playing),
@@ -328,14 +348,14 @@ const IN_PLAYER = { // elsewhere these scroll the page
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
   const { target, key } = event;
-  if (target.matches("select") || (target.matches("button, a") && key === " ")) return; // they have keys of their own
-  if (target.closest(".wide")) return; // it scrolls sideways
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || event.defaultPrevented) return;
+  if (target.matches("select") || (target.matches("input, .wide") && key !== " ")) return; // they have keys of their own,
+  if (target.matches("button, a") && key === " ") return; // and so have these
   const act = EVERYWHERE[key] || (target.closest("#player") && IN_PLAYER[key]);
   if (!act) return;
   event.preventDefault();
-  act();
+  if (!event.repeat || key !== " ") act();
 });
 
 /* -- begin -- */
@@ -343,6 +363,9 @@ document.addEventListener("keydown", (event) => {
 const redraw = () => { drawStrip(); drawChart(); };
 new ResizeObserver(redraw).observe(document.body);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+still.addEventListener("change", () => { if (still.matches) play(false); });
+if (data.count === 1) for (const control of document.querySelectorAll(".controls *, #scrubber")) control.disabled = true;
 list(0);
 show(0);
-if (data.count > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
+if (!still.matches) play(true);
