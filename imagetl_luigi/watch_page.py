@@ -79,7 +79,8 @@ def link_of(frame: Frame) -> str:
 def _name(manifest: Manifest) -> str:
     """What the source is called: the last part of its URL."""
     url = manifest.source.url
-    return posixpath.basename(url.partition("?")[0].rstrip("/")) or url
+    path = url.partition("?")[0].rstrip("/") if "://" in url else url  # a file may have a ? in its name
+    return posixpath.basename(path) or url
 
 
 def _times(recipe: Recipe, count: int, delays: list[int]) -> list[int]:
