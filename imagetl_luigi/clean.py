@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from imagetl_luigi import page, storage
+from imagetl_luigi import contact_sheet, page, storage
 from imagetl_luigi.errors import ManifestError
 from imagetl_luigi.gif import find_recipe
 from imagetl_luigi.manifest import Manifest, read_manifest
@@ -96,10 +96,11 @@ def remove(paths: Workspace, everything: bool, waiting: str) -> Inventory:
 
 
 def _page(paths: Workspace) -> Group:
-    """The page, if it is one of ours, with its contact sheet; without the frames it would show nothing."""
+    """Page and contact sheet, if they are ours; without the frames they would show nothing."""
     group = Group("page")
     if page.read_mark(paths.page):
         group.add(paths.page)
+    if page.read_mark(paths.contact_sheet, contact_sheet.MARK):
         group.add(paths.contact_sheet)
     return group
 
@@ -132,10 +133,9 @@ def _data_file(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
         beside.add(path)
     if storage.is_remote(part):
         beside.files |= {f"{part}/{name}": size for name, size in storage.sizes(part).items()}
-    beside.files |= {
-        os.path.join(paths.sheet_rows, name): size for name, size in storage.sizes(paths.sheet_rows).items()
-    }
-    for folder in (paths.root, paths.frames, paths.converted_folder):
+    for name in filter(contact_sheet.ROW.fullmatch, storage.sizes(paths.sheet_rows)):
+        beside.add(os.path.join(paths.sheet_rows, name))
+    for folder in (paths.root, paths.frames, paths.converted_folder, paths.sheet_rows):
         for name in storage.leftovers(folder):
             beside.add(os.path.join(folder, name))
     return data, beside
@@ -155,7 +155,7 @@ def _foreign(paths: Workspace, groups: list[Group]) -> dict[str, int | None]:
     ours = {path for group in groups for path in group.files} | {os.path.join(paths.root, ".lock")}
     ours |= {paths.frames, paths.converted_folder, paths.sheet_rows, part_path(paths.data_file)}
     found: dict[str, int | None] = {}
-    for folder in (paths.root, paths.frames, paths.converted_folder):
+    for folder in (paths.root, paths.frames, paths.converted_folder, paths.sheet_rows):
         listed = storage.sizes(folder) | dict.fromkeys(storage.folders(folder))
         found |= {os.path.join(folder, name): listed[name] for name in sorted(listed)}
     return {path: size for path, size in found.items() if path not in ours}

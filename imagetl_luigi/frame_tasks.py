@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from functools import cache
 from typing import Any
 
@@ -97,7 +98,7 @@ class ConvertFrame(ImagetlTask):
 class DrawRow(ImagetlTask):
     """Draw one row of the contact sheet, a picture of many frames."""
 
-    frames = luigi.ListParameter(description="path and bytes of each frame file, in order")
+    frames = luigi.ListParameter(description="path, bytes and SHA-256 of each frame file, in order")
     count = WholeNumberParameter(description="frames of the whole sheet")
     width = WholeNumberParameter(description="pixels of the canvas that holds every frame")
     height = WholeNumberParameter(description="pixels of the canvas that holds every frame")
@@ -111,9 +112,22 @@ class DrawRow(ImagetlTask):
         return FileTarget(self.path)
 
     def run(self) -> None:
-        """Draw it. A frame that cannot be decoded leaves its tile empty. Raises StorageError if one is not there."""
-        from imagetl_luigi.sheet_drawing import draw_row  # imports imageio
+        """Draw it. A frame that cannot be decoded leaves its tile empty.
+
+        Raises:
+            FrameError: a frame is not what the manifest says. Its file is removed, so that it is written again.
+            StorageError: a frame is not there.
+        """
+        from imagetl_luigi.sheet_drawing import draw_row  # imports Pillow
 
         layout = Layout.of(self.count, self.width, self.height)
-        with contextlib.closing(storage.read_ahead(Piece(path, 0, length) for path, length in self.frames)) as frames:
-            storage.write_bytes(self.path, draw_row(frames, layout, self.step))
+        pieces = (Piece(path, 0, length) for path, length, _ in self.frames)
+        with contextlib.closing(storage.read_ahead(pieces)) as contents:
+            storage.write_bytes(self.path, draw_row(map(self._checked, self.frames, contents), layout, self.step))
+
+    def _checked(self, frame: tuple[str, int, str], data: bytes) -> bytes:
+        path, _, sha256 = frame
+        if hashlib.sha256(data).hexdigest() != sha256:
+            storage.remove(path)
+            raise FrameError(f"{path} is not what the manifest says, so it was removed; run again")
+        return data

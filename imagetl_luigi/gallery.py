@@ -10,13 +10,13 @@ from typing import Any
 import luigi
 
 from imagetl_luigi import config, gallery_page, page, storage
-from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
+from imagetl_luigi.errors import ParameterError, StorageError
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.gallery_page import FOLDER, INDEX, thumbnail_name
-from imagetl_luigi.logs import explain, logger
+from imagetl_luigi.logs import logger
 from imagetl_luigi.newest import newest_picture
 from imagetl_luigi.parameters import PathParameter
-from imagetl_luigi.stage import SettledTask
+from imagetl_luigi.stage import SettledTask, reason
 from imagetl_luigi.survey import Entry, is_workspace, survey
 from imagetl_luigi.targets import FileTarget
 from imagetl_luigi.task_graph import Mapped
@@ -167,10 +167,9 @@ class Gallery(SettledTask):
         for failure in self.dispatch(tasks, len(tasks), settings, "pictures", look):
             task: Any = failure.task
             error = failure.exception
-            if storage.is_remote(root) and isinstance(error, StorageError):
-                raise error
-            reason = explain(error) if isinstance(error, ImagetlError) else failure.traceback
-            logger.warning("Gallery: no picture of %s: %s", task.workspace, reason)
+            if isinstance(error, MemoryError) or (storage.is_remote(root) and isinstance(error, StorageError)):
+                raise error  # nothing is wrong with the picture
+            logger.warning("Gallery: no picture of %s: %s", task.workspace, reason(failure))
 
 
 def _wanted(entries: list[Entry]) -> dict[str, Entry]:

@@ -45,7 +45,7 @@ def mark(root: str, entries: list[Entry], pictures: set[str]) -> str:
     Args:
         pictures: names of the thumbnails that are there, of those that it shows.
     """
-    return page.mark_of("gallery", title(root), repr(entries), sorted(pictures))
+    return page.mark_of(page.design("gallery"), title(root), repr(entries), sorted(pictures))
 
 
 def render(root: str, entries: list[Entry], pictures: set[str]) -> bytes:

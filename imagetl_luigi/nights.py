@@ -118,6 +118,7 @@ def fetch_if_same(night: Workspace) -> None:
     Raises:
         ManifestError: as `fetch_from`.
     """
+    night = night.absolute()  # whose name is the date, and which lies in the folder of all nights
     manifest = _manifest(night.root)
     date = parse(manifest.same_as) if manifest else None
     if manifest and date and not storage.exists(night.data_file):

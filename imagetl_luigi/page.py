@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -61,20 +62,27 @@ def mark_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def read_mark(path: str) -> str | None:
-    """The mark of the page at `path`; None where there is no page, or one that is none of ours."""
+def design(name: str) -> str:
+    """Stands for template, style and script of a page: what an older version has made is made again."""
+    return mark_of(*(_text(f"{part}.{kind}") for part in ("base", name) for kind in ("html", "css", "js")))
+
+
+def read_mark(path: str, mark: re.Pattern[bytes] = _MARK) -> str | None:
+    """The mark of the file at `path`, which stands at its beginning; None where it is not there, or none of ours.
+
+    Args:
+        mark: how it is written; by default as in a page.
+    """
     if not storage.exists(path):
         return None
-    found = _MARK.search(storage.read_range(path, 0, _LONGEST_HEAD))
+    found = mark.search(storage.read_range(path, 0, _LONGEST_HEAD))
     return found[1].decode() if found else None
 
 
-def check_place(path: str) -> None:
-    """Refuse to overwrite what is no page of ours. Raises PageError."""
-    if storage.exists(path) and read_mark(path) is None:
-        raise PageError(
-            f"{path} is there and no page that imagetl_luigi has made; move it away, or choose another place"
-        )
+def check_place(path: str, mark: re.Pattern[bytes] = _MARK) -> None:
+    """Refuse to overwrite what is none of ours. Arguments as for `read_mark`. Raises PageError."""
+    if storage.exists(path) and read_mark(path, mark) is None:
+        raise PageError(f"{path} is there, and imagetl_luigi has not made it; move it away, or choose another place")
 
 
 def link(*names: str, version: str = "") -> str:
@@ -126,7 +134,7 @@ def moment(text: str) -> str:
     """
     try:
         time = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return text
     return f"{time.day} {time:%B %Y, %H:%M} UTC"
 
@@ -151,8 +159,8 @@ def _environment() -> Environment:
     return templates
 
 
+@cache
 def _text(name: str) -> str:
     """A file of the folder `pages` as it is, or nothing where there is none."""
-    loader = _environment().loader
-    assert loader
-    return loader.get_source(_environment(), name)[0] if name in loader.list_templates() else ""
+    file = resources.files("imagetl_luigi").joinpath("pages", name)
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

@@ -1,4 +1,4 @@
-"""One frame in small, for a page of many. Importing this module imports imageio and numpy."""
+"""One frame in small, for a page of many."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import io
 from PIL import Image
 
 from imagetl_luigi.formats import EXTENSIONS
-from imagetl_luigi.still import decode
 
 GREY = (128, 128, 128)
 """What shows where a frame is clear."""
+
+Image.MAX_IMAGE_PIXELS = None  # Split has held them to [limits] frame_pixels, which may be more than Pillow's own
 
 _FORMATS = tuple(format for format in EXTENSIONS if format != "unknown")
 
@@ -27,8 +28,8 @@ def shrunk(data: bytes, scale: float, longest: int) -> Image.Image:
     picture: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     factor = min(scale, longest / max(picture.size))
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    if picture.mode == "I;16":  # Pillow would cut off what is brighter than 255
-        picture = Image.fromarray(decode(data))
+    if picture.mode == "I;16":  # brightness of 16 bits; Pillow would take all above 255 for white
+        return picture.convert("I").resize(size, Image.Resampling.BOX).point(lambda level: level / 256).convert("RGB")
     picture.draft("RGB", size)  # of a JPEG no more is decoded than that
     return _on_grey(picture).resize(size, Image.Resampling.BOX)
 
@@ -37,7 +38,7 @@ def _on_grey(picture: Image.Image) -> Image.Image:
     """Opaque pixels, which are averaged three times as fast as clear ones."""
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    painted = picture.convert("RGBA")
+    painted = picture if picture.mode == "RGBA" else picture.convert("RGBA")
     ground = Image.new("RGB", painted.size, GREY)
     ground.paste(painted, mask=painted.getchannel("A"))
     return ground

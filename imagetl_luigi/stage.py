@@ -15,7 +15,7 @@ from imagetl_luigi import config, dask_shared, logs, messages, run_end, storage
 from imagetl_luigi.dask_chunk import Failure
 from imagetl_luigi.dask_worker import DaskWorker
 from imagetl_luigi.download import fetch
-from imagetl_luigi.errors import SourceConflict
+from imagetl_luigi.errors import ImagetlError, SourceConflict
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Manifest
@@ -53,6 +53,11 @@ def _forget_waiting(run: run_end.Run) -> None:
 
 
 run_end.call(_forget_waiting)
+
+
+def reason(failure: Failure) -> str:
+    """Why a task failed on Dask: the message of an error of ours, and the traceback of any other."""
+    return logs.explain(failure.exception) if isinstance(failure.exception, ImagetlError) else failure.traceback
 
 
 class SettledTask(ImagetlTask):

@@ -14,6 +14,8 @@ from PIL import Image
 
 from imagetl_luigi.errors import FrameError
 
+Image.MAX_IMAGE_PIXELS = None  # Split has held them to [limits] frame_pixels, which may be more than Pillow's own
+
 _CLEAR = 255  # colour index of clear pixels
 _HALF = 128  # alpha from which on a pixel is painted
 
@@ -60,5 +62,6 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(iio.imread(data, index=0, plugin="pillow", mode="RGBA"))
     pixels = np.asarray(iio.imread(data, index=0, plugin="pillow"))
     grey = (pixels >> 8).astype(np.uint8)
-    alpha = np.where(pixels == about.get("transparency"), 0, 255).astype(np.uint8)
+    alpha = np.full(pixels.shape, 255, np.uint8)
+    alpha[pixels == about.get("transparency")] = 0
     return np.stack([grey, grey, grey, alpha], axis=-1)

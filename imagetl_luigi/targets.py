@@ -14,7 +14,7 @@ from itertools import tee
 
 import luigi
 
-from imagetl_luigi import gif, page, storage, watch_page
+from imagetl_luigi import contact_sheet, gif, page, storage, watch_page
 from imagetl_luigi.gif import Recipe
 from imagetl_luigi.manifest import Frame, Manifest, read_manifest
 from imagetl_luigi.source import public_url, read_record, source_id
@@ -190,20 +190,28 @@ class GifTarget(FileTarget):
 
 
 class WatchTarget(FileTarget):
-    """The page of an animation, with its contact sheet and the frames that it shows."""
+    """The page of an animation, with its contact sheet and the frames that it shows.
+
+    Attributes:
+        animation: what it is the page of.
+    """
 
     def __init__(self, animation: GifTarget) -> None:
         super().__init__(animation.workspace.page)
-        self._animation = animation
+        self.animation = animation
 
     def exists(self) -> bool:
-        """Whether the page is there and says that it is of this animation, and all that it shows is there, too."""
+        """Whether page and sheet are there and say that they are of this animation, and the frames are there, too."""
+        paths = self.animation.workspace
+        return self.is_made() and FramesTarget(paths, self.animation.manifest, verify=False).exists()
+
+    def is_made(self) -> bool:
+        """Whether page and sheet are there and say that they are of this animation."""
         found = page.read_mark(self.path)
-        manifest = self._animation.manifest.read() if found else None
+        manifest = self.animation.manifest.read() if found else None
         if found is None or manifest is None:
             return False
-        paths = self._animation.workspace
-        if found != watch_page.mark(manifest, self._animation.recipe(manifest), paths):
+        paths = self.animation.workspace
+        if found != watch_page.mark(manifest, self.animation.recipe(manifest), paths):
             return False
-        frames = FramesTarget(paths, self._animation.manifest, verify=False)
-        return storage.exists(paths.contact_sheet) and frames.exists()
+        return page.read_mark(paths.contact_sheet, contact_sheet.MARK) == contact_sheet.mark_of(manifest)

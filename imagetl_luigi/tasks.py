@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 import luigi
 from luigi.util import requires
 
-from imagetl_luigi import config, logs, storage
+from imagetl_luigi import config, storage
 from imagetl_luigi.dask_chunk import Failure, WorkerKilled
 from imagetl_luigi.errors import FrameError, ImagetlError, ManifestError
 from imagetl_luigi.frame_tasks import ConvertFrame, WriteFrame
@@ -34,7 +34,7 @@ from imagetl_luigi.progress import Progress
 from imagetl_luigi.settings import DaskSettings
 from imagetl_luigi.source import describe
 from imagetl_luigi.split import Span, split_stream
-from imagetl_luigi.stage import ImagetlStage
+from imagetl_luigi.stage import ImagetlStage, reason
 from imagetl_luigi.targets import DataFileTarget, FramesTarget, GifTarget, ManifestTarget
 from imagetl_luigi.task_graph import Mapped
 from imagetl_luigi.transfer import check_size
@@ -123,10 +123,8 @@ class WriteFrames(ImagetlStage):
             if isinstance(failure.exception, WorkerKilled):
                 raise FrameError(str(failure.exception))  # never in this process
         if failures:
-            first = failures[0]
-            reason = logs.explain(first.exception) if isinstance(first.exception, ImagetlError) else first.traceback
             count = f"{len(failures):,} of {manifest.count:,}"
-            logger.warning("WriteFrames: %s frames failed on Dask, the first: %s", count, reason)
+            logger.warning("WriteFrames: %s frames failed on Dask, the first: %s", count, reason(failures[0]))
             yield [failure.task for failure in failures[:MOST_YIELDED]]
         wrong = next(target.missing(manifest), None) if self.verify else None
         if wrong:
@@ -254,7 +252,7 @@ class CombineGif(ImagetlStage):
                 wanted[path] = ConvertFrame(frame=paths.frame(frame.name), path=path)
         failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings(), manifest)
         if failures:
-            raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {failures[0].exception}")
+            raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {reason(failures[0])}")
 
 
 def _reported(spans: Iterable[Span], size: int, progress: Progress) -> Iterator[Span]:

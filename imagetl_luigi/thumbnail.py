@@ -24,6 +24,8 @@ def thumbnail(data: bytes, name: str) -> bytes:
     """
     try:
         picture = shrunk(data, 1, SIDE)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise what they like on damaged data
         raise FrameError(f"the newest picture of {name} cannot be decoded: {error}") from error
     out = io.BytesIO()

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import luigi
 from luigi.util import inherits, requires
 
-from imagetl_luigi import config, nights, page, storage, watch_page
-from imagetl_luigi.contact_sheet import Layout
+from imagetl_luigi import config, contact_sheet, nights, page, storage, watch_page
 from imagetl_luigi.errors import FrameError
 from imagetl_luigi.frame_tasks import DrawRow
 from imagetl_luigi.logs import logger
 from imagetl_luigi.manifest import Manifest
-from imagetl_luigi.stage import ImagetlStage
+from imagetl_luigi.stage import ImagetlStage, reason
 from imagetl_luigi.targets import GifTarget, WatchTarget
 from imagetl_luigi.task_graph import Mapped
 from imagetl_luigi.tasks import CombineGif, WriteFrames, read_whole
@@ -95,17 +94,20 @@ class WatchPage(ImagetlStage):
         Raises:
             ManifestError: the frames are those of another night, which has them no more.
             FrameError: a row of the sheet cannot be drawn.
-            PageError: there is an index.html that is none of ours.
+            PageError: there is an index.html or a contact-sheet.jpg that is none of ours.
         """
-        page.check_place(self.paths().page)
+        paths = self.paths()
+        page.check_place(paths.page)
+        page.check_place(paths.contact_sheet, contact_sheet.MARK)
         if not self._frames_are_there():
             with self.alone():
-                nights.fetch_if_same(self.paths())
+                nights.fetch_if_same(paths)
             yield self.clone(RestoreFrames)  # Luigi begins anew when they are there
         with self.alone():
             manifest = read_whole(self.animation().manifest)
-            self._write(manifest)
-        logger.info("WatchPage: %s, %s frames", self.paths().page, f"{manifest.count:,}")
+            if not self.output().is_made():  # only frames were missing, or another run has made it while we waited
+                self._write(manifest)
+        logger.info("WatchPage: %s, %s", paths.page, page.plural(manifest.count, "frame"))
 
     def mapped(self) -> Mapped | None:
         """Its DrawRow tasks; None as long as nobody knows the frames."""
@@ -113,7 +115,7 @@ class WatchPage(ImagetlStage):
         if manifest is None:
             return None
         rows = self._rows(manifest)
-        made = len(rows) if self.output().exists() else sum(task.complete() for task in rows)
+        made = len(rows) if self.output().is_made() else sum(task.complete() for task in rows)
         return Mapped(DrawRow.get_task_family(), len(rows), made)
 
     def _frames_are_there(self) -> bool:
@@ -121,45 +123,45 @@ class WatchPage(ImagetlStage):
 
     def _write(self, manifest: Manifest) -> None:
         """Draw what is missing of the sheet; write the sheet, and then the page, which says that all is there."""
-        from imagetl_luigi.sheet_drawing import join_rows  # imports imageio
+        from imagetl_luigi.sheet_drawing import join_rows, read_row  # imports Pillow
 
-        paths, layout, rows = self.paths(), self._layout(manifest), self._rows(manifest)
-        missing = [task for task in rows if not task.complete()]
+        paths, layout, rows = self.paths(), contact_sheet.layout_of(manifest), self._rows(manifest)
+        storage.sweep(paths.sheet_rows)
+        missing = [row for row in rows if not (row.complete() and read_row(storage.read_bytes(row.path), layout))]
         failures = self.on_dask(missing, len(missing), config.dask().settings(), manifest, noun="rows of thumbnails")
         if failures:
-            raise FrameError(
-                f"{len(failures):,} rows of the contact sheet cannot be drawn, the first: {failures[0].exception}"
-            )
-        drawn = (storage.read_bytes(task.path) for task in rows)
-        sheet, found = join_rows(drawn, layout, self._step(manifest))
-        shown = watch_page.render(
-            manifest, self.animation().recipe(manifest), paths, layout, found.delays, found.broken
-        )
+            count = page.plural(len(failures), "row")
+            raise FrameError(f"{count} of the contact sheet cannot be drawn, the first: {reason(failures[0])}")
+        drawn = (storage.read_bytes(row.path) for row in rows)
+        sheet, found = join_rows(drawn, layout, self._step(manifest), contact_sheet.mark_of(manifest))
+        recipe = self.animation().recipe(manifest)
+        shown = watch_page.render(manifest, recipe, paths, layout, found.delays, found.broken)
         for path, data in ((paths.contact_sheet, sheet), (paths.page, shown)):
             with storage.atomic_write(path) as file:
                 file.write(data)
-        storage.remove_all(os.path.join(paths.sheet_rows, name) for name in storage.sizes(paths.sheet_rows))
+        drawn_rows = filter(contact_sheet.ROW.fullmatch, storage.sizes(paths.sheet_rows))
+        storage.remove_all(os.path.join(paths.sheet_rows, name) for name in drawn_rows)
         storage.remove_folder(paths.sheet_rows)
 
     def _rows(self, manifest: Manifest) -> list[DrawRow]:
         """The tasks of all rows, whose files are named by what they show: a row of other frames is never taken."""
-        layout, step, paths = self._layout(manifest), self._step(manifest), self.working_paths()
-        frames = list(manifest.frames())
+        layout, mark = contact_sheet.layout_of(manifest), contact_sheet.mark_of(manifest)
+        step, paths, frames = self._step(manifest), self.working_paths(), list(manifest.frames())
         return [
             DrawRow(
-                frames=[(paths.frame(frames[index].name), frames[index].length) for index in layout.row(number, step)],
+                frames=[
+                    (paths.frame(frame.name), frame.length, frame.sha256)
+                    for frame in map(frames.__getitem__, layout.row(number, step))
+                ],
                 count=manifest.count,
                 width=manifest.width,
                 height=manifest.height,
                 step=step,
-                path=os.path.join(paths.sheet_rows, f"{manifest.digest[:16]}-{step}-{number:05}.png"),
+                path=os.path.join(paths.sheet_rows, contact_sheet.row_name(mark, number, step)),
             )
             for number in range(layout.rows)
         ]
 
-    def _layout(self, manifest: Manifest) -> Layout:
-        return Layout.of(manifest.count, manifest.width, manifest.height)
-
     def _step(self, manifest: Manifest) -> int:
         """Which frames are read: all, if they say how long they are shown; else those that have a tile."""
-        return 1 if self.delay is None and "gif" in manifest.formats else self._layout(manifest).every
+        return 1 if self.delay is None and "gif" in manifest.formats else contact_sheet.layout_of(manifest).every

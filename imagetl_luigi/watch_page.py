@@ -17,7 +17,8 @@ from imagetl_luigi.workspace import Workspace
 
 def mark(manifest: Manifest, recipe: Recipe, paths: Workspace) -> str:
     """Stands for all that the page shows."""
-    return page.mark_of("watch", asdict(recipe), asdict(manifest.source), paths.inside(paths.gif))
+    gif = paths.inside(paths.gif) or paths.gif
+    return page.mark_of(page.design("watch"), asdict(recipe), asdict(manifest.source), manifest.same_as, gif)
 
 
 def render(
@@ -45,12 +46,13 @@ def render(
         "frame_bytes": sum(frame.length for frame in frames),
         "smallest": min(frame.length for frame in frames),
         "largest": max(frame.length for frame in frames),
-        "gif": gif and page.link(*gif.split("/"), version=recipe.frames[:8]),
+        "gif": gif and page.link(*gif.split("/"), version=page.mark_of(asdict(recipe))[:8]),
         "gif_name": posixpath.basename(paths.gif),
         "gif_bytes": storage.size(paths.gif),
         "repeated": sum(index is not None for index in same),
         "stuck": _longest_run(same),
         "broken": broken,
+        "every": layout.every,
         "files": [link_of(frame) for frame in frames[:1]],
         "data": {
             "count": manifest.count,

@@ -14,6 +14,7 @@ from imagetl_luigi.contact_sheet import LONGEST_SIDE, MOST_TILES, Layout
 from imagetl_luigi.sheet_drawing import Findings, draw_row, join_rows
 from imagetl_luigi.shrinking import shrunk
 
+MARK = "5a" * 32
 SIZES = st.integers(1, 70_000)
 
 
@@ -43,7 +44,7 @@ def colours(count: int) -> list[tuple[int, int, int]]:
 
 def drawn(frames: list[bytes], layout: Layout, step: int) -> tuple[Image.Image, Findings]:
     rows = (draw_row([frames[at] for at in layout.row(row, step)], layout, step) for row in range(layout.rows))
-    sheet, found = join_rows(rows, layout, step)
+    sheet, found = join_rows(rows, layout, step, MARK)
     return Image.open(io.BytesIO(sheet)), found
 
 

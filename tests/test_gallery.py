@@ -138,10 +138,7 @@ def test_a_page_of_somebody_else_stays(said: Callable[[], str]) -> None:
     Path("n/index.html").write_text("<!doctype html><title>mine</title>")
     said()
     assert not make()
-    assert (
-        "n/index.html is there and no page that imagetl_luigi has made; move it away, or choose another place"
-        in said()
-    )
+    assert "n/index.html is there, and imagetl_luigi has not made it; move it away, or choose another place" in said()
     assert page() == "<!doctype html><title>mine</title>" and not pictures()
 
 

@@ -41,6 +41,7 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "base.html": page._text("base.html"),
     }
     monkeypatch.setattr(page._environment(), "loader", DictLoader(files))
+    monkeypatch.setattr(page, "_text", lambda name: files.get(name, ""))
     page._environment().cache.clear()
 
 
@@ -75,7 +76,7 @@ def test_a_page_says_what_it_was_made_from(tmp_path: Path) -> None:
     assert page.read_mark(str(path)) is None
     path.write_text("<!doctype html>somebody's own")
     assert page.read_mark(str(path)) is None
-    with pytest.raises(PageError, match=r"index.html is there and no page that imagetl_luigi has made"):
+    with pytest.raises(PageError, match=r"index.html is there, and imagetl_luigi has not made it; move it away"):
         page.check_place(str(path))
     path.write_bytes(page.render("a", MARK, VALUES))
     assert page.read_mark(str(path)) == MARK

@@ -173,23 +173,41 @@ def test_frames_that_are_fetched_again_and_are_others_by_now_make_another_animat
 def test_clean_lists_the_page_and_removes_it_with_the_frames(capsys: pytest.CaptureFixture[str]) -> None:
     assert made(watch())
     Path("w/.contact-sheet").mkdir()
-    Path("w/.contact-sheet/0-1-00000.png").write_bytes(b"left by a run that was killed")
+    Path("w/.contact-sheet/0123456789abcdef-1-00000.png").write_bytes(b"left by a run that was killed")
     assert clean(["w"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^  page +2 files", out, re.MULTILINE)
     assert "left alone" not in out
+    Path("w/index.html").unlink()  # as if the run had been killed before it was written
     assert clean(["--remove", "--all", "w"]) == 0
     assert not Path("w").exists()
 
 
-def test_a_page_that_is_somebodys_own_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", ["folder", "link"])
+def test_whatever_else_lies_where_rows_are_drawn_is_left_alone(how: str) -> None:
+    assert made(CombineGif(url="cam.img", workspace="w"))
+    place = Path("w/.contact-sheet")
+    kept = place / "notes.txt"
+    if how == "folder":
+        place.mkdir()
+    else:
+        Path("photographs").mkdir()
+        place.symlink_to("../photographs")
+    kept.write_text("precious")
+    assert made(watch())
+    assert clean(["--remove", "--all", "w"]) == 0
+    assert kept.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", sorted(PAGE))
+def test_a_file_that_is_somebodys_own_is_left_alone(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("w").mkdir()
-    Path("w/index.html").write_text("mine")
+    Path(f"w/{name}").write_text("mine")
     assert not build(watch()).scheduling_succeeded
-    assert Path("w/index.html").read_text() == "mine"
-    assert not Path("w/contact-sheet.jpg").exists()
+    assert Path(f"w/{name}").read_text() == "mine"
+    assert len(PAGE & names()) == 1
     assert clean(["w"]) == 0
-    assert "    index.html, 4 bytes" in capsys.readouterr().out
+    assert f"    {name}, 4 bytes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["index.html", "contact-sheet.jpg", ".contact-sheet/a.gif"])
@@ -283,6 +301,114 @@ def test_rows_that_a_killed_run_has_drawn_are_not_drawn_again(monkeypatch: pytes
     assert len(drawn) == 3
 
 
+@pytest.mark.parametrize("damage", [b"", b"half", encode(noise((288, 72)), "PNG")], ids=["empty", "cut", "another"])
+def test_a_row_that_is_not_whole_is_drawn_again(damage: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made(watch())
+    right = Path("w/contact-sheet.jpg").read_bytes()
+    manifest = watch().animation().manifest.read()
+    assert manifest
+    rows = watch()._rows(manifest)
+    Path("w/.contact-sheet").mkdir()
+    Path(rows[1].path).write_bytes(damage)
+    Path("w/index.html").unlink()
+    assert made(watch())
+    assert Path("w/contact-sheet.jpg").read_bytes() == right
+
+
+def test_rows_of_other_frames_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise OSError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imagetl_luigi.watch_page.render", killed)
+        assert not build(watch()).scheduling_succeeded
+    assert list(Path("w/.contact-sheet").iterdir())
+    Path("w/image-data.img").write_bytes(stream([gif((40, 30), seed=seed) for seed in range(20, 27)]))
+    assert made(watch())
+    assert not Path("w/.contact-sheet").exists()
+    shutil.copytree("w", "fresh", ignore=shutil.ignore_patterns(*PAGE))
+    assert made(watch(workspace="fresh"))
+    assert Path("fresh/contact-sheet.jpg").read_bytes() == Path("w/contact-sheet.jpg").read_bytes()
+
+
+def test_a_sheet_of_other_frames_is_none_of_this_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made(watch())
+    right = Path("w/contact-sheet.jpg").read_bytes()
+    Path("other.img").write_bytes(stream([gif((40, 30), seed=seed) for seed in range(20, 27)]))
+    assert made(watch(url="other.img", workspace="other"))
+    shutil.copy("other/contact-sheet.jpg", "w/contact-sheet.jpg")
+    assert not watch().complete()
+    assert made(watch())
+    assert Path("w/contact-sheet.jpg").read_bytes() == right
+
+
+def test_the_sheet_comes_before_the_page_which_says_that_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = storage.atomic_write
+
+    def failing(path: str) -> Any:
+        if path.endswith("index.html"):
+            raise OSError("no more")
+        return write(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "atomic_write", failing)
+        assert not build(watch()).scheduling_succeeded
+    assert PAGE & names() == {"contact-sheet.jpg"}
+    assert made(watch())
+
+
+def test_frames_that_were_damaged_on_the_disk_are_written_again_and_not_shown() -> None:
+    assert made(CombineGif(url="cam.img", workspace="w"))
+    frame = Path("w/frames/frame_03.gif")
+    frame.write_bytes(b"\0" * frame.stat().st_size)
+    build(watch())  # fails, and Luigi's retry finds the frame gone and has it written
+    assert watch().complete()
+    assert frame.read_bytes() == FRAMES[3]
+    assert data()["broken"] == []
+
+
+def test_where_only_a_frame_is_missing_neither_sheet_nor_page_is_made_again() -> None:
+    assert made(watch())
+    before = versions(Path("w"))
+    Path("w/frames/frame_03.gif").unlink()
+    assert watch().mapped() == Mapped("DrawRow", 3, 3)
+    assert made(watch())
+    assert changed(before, versions(Path("w"))) == {"frames/frame_03.gif"}
+
+
+def test_a_lack_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("imagetl_luigi.sheet_drawing.shrunk", greedy)
+    assert not build(watch()).scheduling_succeeded
+    assert not PAGE & names()
+
+
+def test_a_page_of_another_source_or_of_an_older_design_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made(watch())
+    record = Path("w/.image-data.img.source.json")
+    record.write_text(record.read_text().replace('"fetched_at": "2', '"fetched_at": "1'))
+    Path("w/manifest.json").unlink()
+    assert not watch().complete()
+    assert made(watch())
+    monkeypatch.setattr(page, "design", lambda name: "a later one")
+    assert not watch().complete()
+
+
+@pytest.mark.parametrize("place", ["n/2026-11-24/", "."])
+def test_a_night_is_one_however_its_folder_is_named(
+    place: str, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.put("/a", stream(FRAMES), etag='"1"')
+    for day in (23, 24):
+        assert made(NightlyGif(date=datetime.date(2026, 11, day), url=url, root="n"))
+    if place == ".":
+        monkeypatch.chdir("n/2026-11-24")
+    assert made(watch(url=url, workspace=place))
+    assert (folder / "n/2026-11-24/index.html").exists()
+
+
 def test_the_command_says_where_the_page_is_and_a_wrong_flag_is_refused(folder: Path) -> None:
     done = command("WatchPage", "--local-scheduler", "--url", "cam.img", "--workspace", "w", folder=folder)
     assert done.returncode == 0, done.stderr
@@ -302,7 +428,8 @@ def test_killed_anywhere_and_run_again_the_page_is_whole(folder: Path) -> None:
         running.send_signal(signal.SIGKILL)
         running.communicate()
     assert not PAGE & names()
-    assert command(*arguments, folder=folder).returncode == 0
+    with started(*arguments, folder=folder) as one, started(*arguments, "--dask-threads", "1", folder=folder) as other:
+        assert [one.wait(), other.wait()] == [0, 0]  # at once
     assert data()["count"] == 300
     assert not Path("w/.contact-sheet").exists()
 
