@@ -27,7 +27,7 @@ stage.height = Math.max(1, Math.round(data.height * scale));
 stage.style.setProperty("--ratio", stage.width / stage.height);
 if (Math.max(stage.width, stage.height) <= 128) stage.style.imageRendering = "pixelated";
 
-const state = { frame: 0, playing: false, due: 0, waiting: 0, times: 0 };
+const state = { frame: 0, playing: false, request: 0, due: 0, waiting: 0, times: 0 };
 
 /* -- frame files: the last ones that were used are kept, and what nobody waits for any more is not loaded -- */
 
@@ -117,7 +117,6 @@ function describe() {
   element("about").textContent = `${number(bytes(frame))} bytes`;
   element("note").textContent = remark(frame);
   element("scrubber").value = frame + 1;
-  // a screen reader would say each frame while they are played
   const spoken = state.playing ? "playing" : [title(frame), seconds(frame), remark(frame)].filter(Boolean).join(", ");
   element("scrubber").setAttribute("aria-valuetext", spoken);
   stage.setAttribute("aria-label", spoken);
@@ -133,15 +132,20 @@ function play(on) {
   state.playing = on;
   element("play").setAttribute("aria-label", on ? "Pause" : "Play");
   element("symbol").setAttribute("d", on ? "M6.5 5h4v14h-4zM13.5 5h4v14h-4z" : "M7 4.5v15L19.5 12z");
-  if (!on) return describe();
+  // a screen reader says what is stepped to, and not each frame while they are played
+  for (const name of ["number", "note"]) element(name).setAttribute("aria-live", on ? "off" : "polite");
+  if (!on) {
+    cancelAnimationFrame(state.request);
+    return describe();
+  }
   show(state.frame === data.count - 1 ? 0 : state.frame);
   state.times = 0;
   state.due = performance.now() + stay(state.frame);
-  requestAnimationFrame(tick);
+  state.request = requestAnimationFrame(tick);
 }
 
 function tick(now) {
-  if (!state.playing) return;
+  state.request = requestAnimationFrame(tick);
   let frame = state.frame;
   state.due = Math.max(state.due, now - 100); // what was missed while the page was hidden is not made up for
   while (state.due <= now) { // a screen shows fewer frames a second than may be asked for
@@ -160,7 +164,6 @@ function tick(now) {
     state.waiting ||= now;
     if (now - state.waiting > 1000) element("note").textContent = "waiting for the next frame";
   }
-  if (state.playing) requestAnimationFrame(tick);
 }
 
 function seek(frame) {
@@ -207,10 +210,10 @@ function drawStrip() {
       ink.fillRect(x, sheet.height + 3, sheet.width, 5);
     }
     if (tile === current) {
-      for (const [ring, name] of [[1.5, "--accent"], [4, "--card"]]) { // of two colours, to be seen on any picture
+      for (const [name, wide] of [["--card", 10], ["--accent", 6]]) { // two colours, to be seen on any picture
         ink.strokeStyle = colour(name);
-        ink.lineWidth = ring === 4 ? 2 : 3;
-        ink.strokeRect(x + ring, 2 + ring, sheet.width - 2 * ring, sheet.height - 2 * ring);
+        ink.lineWidth = wide; // half of it is outside of the tile
+        ink.strokeRect(x, 2, sheet.width, sheet.height);
       }
     }
   }
@@ -267,9 +270,13 @@ function seekChart(event) {
   const box = chart.getBoundingClientRect();
   seek(Math.floor(((event.clientX - box.left) / box.width) * data.count));
 }
-chart.addEventListener("click", seekChart); // and not when it is touched, which may begin to scroll the page
-chart.addEventListener("pointerdown", (event) => chart.setPointerCapture(event.pointerId));
-chart.addEventListener("pointermove", (event) => { if (event.buttons === 1) seekChart(event); });
+let grabbed = null; // where a drag began
+chart.addEventListener("click", seekChart);
+chart.addEventListener("pointerdown", (event) => { grabbed = event; chart.setPointerCapture(event.pointerId); });
+chart.addEventListener("pointermove", (event) => { // up or down, a finger scrolls the page
+  const [x, y] = [event.clientX - grabbed?.clientX, event.clientY - grabbed?.clientY].map(Math.abs);
+  if (event.buttons === 1 && x > y) seekChart(event);
+});
 
 /* -- the list of all frames, some at a time -- */
 
@@ -283,8 +290,8 @@ function list(first) {
   for (let frame = listed; frame < end; frame++) rows.push(row(frame));
   element("rows").replaceChildren(...rows);
   element("range").textContent = `Frames ${number(listed + 1)} to ${number(end)} of ${number(data.count)}`;
-  element("newer").disabled = listed === 0;
-  element("older").disabled = end === data.count;
+  element("previous").disabled = listed === 0;
+  element("next").disabled = end === data.count;
   describe();
 }
 
@@ -299,8 +306,8 @@ function row(frame) {
   const link = document.createElement("a");
   link.href = of(data.link, frame);
   link.textContent = of(data.name, frame);
-  const cells = [shows, seconds(frame), link, number(bytes(frame)), of(data.size, frame), of(data.format, frame).toUpperCase(), remark(frame)];
-  for (const content of cells) {
+  const about = [number(bytes(frame)), of(data.size, frame), of(data.format, frame).toUpperCase(), remark(frame)];
+  for (const content of [shows, seconds(frame), link, ...about]) {
     const cell = document.createElement("td");
     cell.append(content);
     line.append(cell);
@@ -309,8 +316,8 @@ function row(frame) {
   return line;
 }
 
-element("newer").addEventListener("click", () => list(listed - ROWS));
-element("older").addEventListener("click", () => list(listed + ROWS));
+element("previous").addEventListener("click", () => list(listed - ROWS));
+element("next").addEventListener("click", () => list(listed + ROWS));
 
 /* -- buttons and keys -- */
 
@@ -350,7 +357,7 @@ const IN_PLAYER = { // elsewhere these scroll the page
 document.addEventListener("keydown", (event) => {
   const { target, key } = event;
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || event.defaultPrevented) return;
-  if (target.matches("select") || (target.matches("input, .wide") && key !== " ")) return; // they have keys of their own,
+  if (target.matches("select") || (target.matches("input, .wide") && key !== " ")) return; // with keys of their own,
   if (target.matches("button, a") && key === " ") return; // and so have these
   const act = EVERYWHERE[key] || (target.closest("#player") && IN_PLAYER[key]);
   if (!act) return;
