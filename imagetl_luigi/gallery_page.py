@@ -65,6 +65,7 @@ def render(root: str, entries: list[Entry], pictures: set[str]) -> bytes:
         "gaps": any(day["gap"] for month in months for week in month["weeks"] for day in week),
         "weekdays": [(day, day[:2]) for day in _WEEKDAYS],
         "heading": _heading(entries),
+        "icon": next((card["picture"] for card in cards if card["picture"]), ""),
         "cards": cards,
     }
     return page.render("gallery", mark(root, entries, pictures), values)

@@ -37,6 +37,7 @@ from imagetl_luigi.split import Span
 SCHEMA = 1
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_LINE = 4 * 1024
+_LARGEST = 1 << 50  # bytes, pixels or frames
 _FRAMES = b'"frames": [\n'
 _END = b"]}\n"
 
@@ -214,19 +215,30 @@ def read_head(path: str) -> Manifest | None:
             "source": {"url": str(), "length": int(), "sha256": str()} as source,
             "fingerprint": str(),
             "delimiter": str(),
-            "count": int(),
-            "formats": dict(),
-            "width": int(),
-            "height": int(),
+            "count": int(count),
+            "formats": dict(formats),
+            "width": int(width),
+            "height": int(height),
             "opaque": bool(),
             "digest": str(),
-        } as found if schema == SCHEMA:
+        } as found if schema == SCHEMA and _plausible(source, formats, count, width, height):
             del found["schema"]
             try:
                 return Manifest(path=path, **found | {"source": Source(**source)})
             except TypeError:  # a field too many
                 return None
     return None
+
+
+def _plausible(source: dict[str, Any], formats: dict[str, Any], *numbers: int) -> bool:
+    """Whether what concerns all frames can be: somebody may have edited it."""
+    counts = [*numbers, source["length"], *formats.values()]
+    texts = [source.get(name) for name in ("etag", "last_modified", "validator", "location", "fetched_at")]
+    return (
+        all(isinstance(number, int) and 0 <= number <= _LARGEST for number in counts)
+        and all(isinstance(text, str | None) for text in texts)
+        and formats.keys() <= EXTENSIONS.keys()
+    )
 
 
 def _loads(text: bytes) -> Any:

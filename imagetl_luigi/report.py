@@ -16,7 +16,7 @@ from imagetl_luigi.errors import ImagetlError
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.manifest import read_manifest
 from imagetl_luigi.run_end import Run
-from imagetl_luigi.targets import GifTarget
+from imagetl_luigi.targets import GifTarget, WatchTarget
 
 DONE, NOTHING, FAILED, INTERRUPTED = "done", "nothing to do", "failed", "interrupted"
 MADE, THERE, MISSING = "made", "there already", "not made"
@@ -48,6 +48,7 @@ class Animation:
     Attributes:
         name: of its workspace.
         gif, manifest: where it lies, and where its frames are listed: absolute, or URLs.
+        page: where the page to watch it on lies, if one was asked for and is there; absolute, or a URL.
         state: MADE, THERE already before the run, or MISSING.
         frames: how many it has; None if that is not known.
         error: why it is missing, if that is known.
@@ -57,6 +58,7 @@ class Animation:
     gif: str
     manifest: str
     state: str
+    page: str = ""
     frames: int | None = None
     error: str = ""
 
@@ -149,21 +151,33 @@ def summarise(run: Run) -> Report | None:
     history = run.worker._add_task_history
     waited = {task.task_id for task, status, _ in history if status == luigi.task_status.PENDING}
     done = {task.task_id: status == luigi.task_status.DONE for task, status, _ in history}
-    animations: dict[str, Animation] = {}
-    for task in scheduled.values():
-        target = task.output() if isinstance(task, ImagetlTask) else None
-        if isinstance(target, GifTarget):
-            state = MISSING if not done.get(task.task_id) else MADE if task.task_id in waited else THERE
-            animations.setdefault(target.path, _animation(target, state, _cause(run, task.task_id)))
+    animations: list[Animation] = []
+    for target, identity, page in _targets(scheduled, done):
+        state = MISSING if not done.get(identity) else MADE if identity in waited else THERE
+        animations.append(_animation(target, page, state, _cause(run, identity)))
     errors = list(_errors(run, scheduled, done))
     return Report(
         state=_state(run, done, waited),
         tasks=tuple(one_line(task.task_family) for task in run.tasks),
         seconds=run.seconds,
-        animations=tuple(animations.values()),
+        animations=tuple(animations),
         errors=tuple(errors[:MOST_ERRORS]),
         more_errors=len(errors[MOST_ERRORS:]),
     )
+
+
+def _targets(scheduled: dict[str, luigi.Task], done: dict[str, bool]) -> Iterator[tuple[GifTarget, str, str]]:
+    """Each animation, the task that makes it, and the path of its page. A page that is there needs none of them."""
+    targets = [(task.output(), identity) for identity, task in scheduled.items() if isinstance(task, ImagetlTask)]
+    watched = [(target, identity) for target, identity in targets if isinstance(target, WatchTarget)]
+    pages = {target.animation.path: target.path for target, identity in watched if done.get(identity)}
+    gifs = [(target, identity) for target, identity in targets if isinstance(target, GifTarget)]
+    gifs += [(target.animation, identity) for target, identity in watched]
+    seen: set[str] = set()
+    for target, identity in gifs:
+        if target.path not in seen:
+            seen.add(target.path)
+            yield target, identity, pages.get(target.path, "")
 
 
 def count_frames(report: Report) -> Report:
@@ -192,12 +206,13 @@ def _state(run: Run, done: dict[str, bool], waited: set[str]) -> str:
     return DONE if any(done[identity] for identity in waited) else NOTHING
 
 
-def _animation(target: GifTarget, state: str, error: str) -> Animation:
+def _animation(target: GifTarget, page: str, state: str, error: str) -> Animation:
     workspace = target.workspace.absolute()
     return Animation(
         name=one_line(_name(workspace.root)),
         gif=one_line(workspace.gif),
         manifest=workspace.manifest,
+        page=one_line(workspace.page) if page else "",
         state=state,
         error=error if state == MISSING else "",
     )
@@ -251,7 +266,8 @@ def _told(animation: Animation) -> str:
 
 
 def _place(animation: Animation) -> str:
-    return animation.gif + (f", {_frames(animation.frames)}" if animation.frames is not None else "")
+    frames = f", {_frames(animation.frames)}" if animation.frames is not None else ""
+    return animation.gif + frames + (f"; {animation.page}" if animation.page else "")
 
 
 def _frames(count: int) -> str:

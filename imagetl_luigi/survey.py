@@ -20,7 +20,7 @@ from itertools import islice
 
 from imagetl_luigi import gif, nights, storage
 from imagetl_luigi.errors import ImagetlError, ParameterError
-from imagetl_luigi.manifest import Manifest, read_head
+from imagetl_luigi.manifest import read_head
 from imagetl_luigi.prefetch import REQUESTS
 from imagetl_luigi.workspace import place
 
@@ -32,7 +32,6 @@ MOST_NIGHTS = 7
 
 _MANIFEST = "manifest.json"
 _PART = ".part"
-_LARGEST = 1 << 50
 
 
 class State(Enum):
@@ -162,7 +161,7 @@ def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Ent
     path = os.path.join(root, *folder)
     entry = _named(folder, files)
     manifest = read_head(os.path.join(path, _MANIFEST))
-    if manifest is None or not _plausible(manifest):
+    if manifest is None:
         return replace(_with_gif(entry, path, files), state=State.DAMAGED)
     same_as = nights.parse(manifest.same_as)
     fetched = _moment(manifest.source.fetched_at)
@@ -251,12 +250,6 @@ def _animations(path: str, files: dict[str, int]) -> Iterator[tuple[str, gif.Rec
         recipe = gif.find_recipe(os.path.join(path, name))
         if recipe:
             yield name, recipe
-
-
-def _plausible(manifest: Manifest) -> bool:
-    """Whether its numbers can be: somebody may have edited them."""
-    numbers = (manifest.count, manifest.width, manifest.height, manifest.source.length)
-    return all(0 <= number < _LARGEST for number in numbers)
 
 
 def _moment(text: object) -> datetime.datetime | None:

@@ -53,7 +53,7 @@ def render(
         "stuck": _longest_run(same),
         "broken": broken,
         "every": layout.every,
-        "files": [link_of(frame) for frame in frames[:1]],
+        "icon": link_of(frames[0]),  # or browsers ask for /favicon.ico, outside of the folder
         "data": {
             "count": manifest.count,
             "width": manifest.width,

@@ -238,3 +238,27 @@ def test_an_error_while_splitting_leaves_the_folder_as_it_was(path: Path) -> Non
         assert [entry.name for entry in path.parent.iterdir()] == before
         manifest = write(path, [span()])
         assert manifest.fingerprint == "1-2"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("count", -1),
+        ("width", -100),
+        ("height", 10**400),
+        ("formats", {"gif": "<b>"}),
+        ("formats", {"<b>": 3}),
+        ("source", {"fetched_at": 7}),
+        ("source", {"etag": ["x"]}),
+        ("source", {"length": -5}),
+    ],
+)
+def test_a_head_that_cannot_be_is_none(field: str, value: object, path: Path) -> None:
+    write(path, [span()])
+    lines = path.read_text().splitlines(keepends=True)
+    number = next(at for at, line in enumerate(lines) if line.startswith(f'"{field}": '))
+    before = json.loads("{" + lines[number].rstrip(",\n") + "}")[field]
+    new = {**before, **value} if isinstance(value, dict) else value
+    lines[number] = f"{json.dumps(field)}: {json.dumps(new)},\n"
+    path.write_text("".join(lines))
+    assert read_manifest(str(path)) is None

@@ -202,7 +202,14 @@ def test_a_post_says_how_a_run_ended(server: Server, tmp_path: Path, configurati
     first, second = posted(server)
     assert isinstance(first.pop("seconds"), float)
     assert first.pop("text").startswith("imagetl_luigi: done: cam, 3 frames\n")
-    animation = {"name": "cam", "gif": f"{tmp_path}/cam/clip.gif", "state": "made", "frames": 3, "error": ""}
+    animation = {
+        "name": "cam",
+        "gif": f"{tmp_path}/cam/clip.gif",
+        "state": "made",
+        "page": "",
+        "frames": 3,
+        "error": "",
+    }
     assert first == {"state": "done", "frames": 3, "animations": [animation], "errors": [], "more_errors": 0}
     assert second["state"] == "nothing to do"
     assert server.requests[1].headers["Content-Type"] == "application/json"
@@ -249,7 +256,7 @@ def test_a_text_cannot_command_a_chat() -> None:
     assert "failed: &lt;!channel&gt;\n" in content["text"]
     assert "E: &lt;@U1&gt; &amp; more" in content["text"]
     assert content["animations"] == [
-        {"name": "<!channel>", "gif": "/a&b", "state": "made", "frames": None, "error": ""}
+        {"name": "<!channel>", "gif": "/a&b", "state": "made", "page": "", "frames": None, "error": ""}
     ]
     assert content["errors"] == [{"task": "Download(url=<a>)", "message": "E: <@U1> & more"}]
 

@@ -22,7 +22,7 @@ HOSTILE = """</script><script>alert("1")</script>' onload=x <!-- {{ 7 * 7 }} \ud
 VALUES = {
     "title": HOSTILE,
     "name": HOSTILE,
-    "address": None,
+    "icon": "",
     "data": {"name": [HOSTILE]},
 }
 

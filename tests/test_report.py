@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from pictures import gif
 from server import Server
 from workflow import stream
 
-from imagetl_luigi import CombineGif, NightlyGif, Split, report, run_end
+from imagetl_luigi import CombineGif, NightlyGif, Split, WatchPage, report, run_end
 from imagetl_luigi.errors import StorageError
 from imagetl_luigi.report import DONE, FAILED, INTERRUPTED, MADE, MISSING, NOTHING, THERE, Animation, Report
 from imagetl_luigi.run_end import Run
@@ -72,6 +73,21 @@ def test_a_run_that_ends_well(server: Server, tmp_path: Path, reports: list[Repo
         f"{report.duration(first.seconds)} on {socket.gethostname()}",
         f"made: {place}/clip.gif, 8 frames",
     ]
+
+
+def test_of_a_page_the_animation_is_told_and_where_the_page_lies(
+    server: Server, tmp_path: Path, reports: list[Report]
+) -> None:
+    page = WatchPage(url=server.put("/a.img", stream(FRAMES)), workspace=str(tmp_path / "cam"))
+    assert run(page)
+    assert run(page)
+    shutil.rmtree(tmp_path / "cam/frames")
+    (tmp_path / "cam/contact-sheet.jpg").write_text("mine")
+    assert not run(page)
+    states = [(report.state, one.state, one.page) for report in reports for one in report.animations]
+    there = f"{tmp_path}/cam/index.html"
+    assert states == [(DONE, MADE, there), (NOTHING, THERE, there), (FAILED, THERE, "")]
+    assert reports[0].text.endswith(f"made: {tmp_path}/cam/clip.gif; {there}")
 
 
 def test_the_frames_of_a_workspace_that_was_emptied_are_not_known(

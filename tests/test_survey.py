@@ -155,8 +155,8 @@ def test_where_the_manifest_is_lost_the_gif_tells_of_the_frames(case: str, two_n
     assert entry.frames is None and not entry.manifest
 
 
-@pytest.mark.parametrize("fetched", ["yesterday", "0001-01-01T00:00:00+23:00", 7, ["x"]])
-def test_a_time_that_is_none_gives_no_date(fetched: object, two_nights: Path) -> None:
+@pytest.mark.parametrize("fetched", ["yesterday", "0001-01-01T00:00:00+23:00"])
+def test_a_time_that_is_none_gives_no_date(fetched: str, two_nights: Path) -> None:
     shutil.copytree(two_nights / "2026-11-01", "d/a")
     edit(Path("d/a/manifest.json"), source={**source("d/a"), "fetched_at": fetched})
     assert only("d").date is None and only("d").state is State.COMPLETE
