@@ -10,14 +10,14 @@ from typing import Any
 import luigi
 
 from imagetl_luigi import config, gallery_page, page, storage
-from imagetl_luigi.errors import ParameterError, StorageError
+from imagetl_luigi.errors import FrameError, PageError, ParameterError, StorageError
 from imagetl_luigi.frame_tasks import ImagetlTask
-from imagetl_luigi.gallery_page import FOLDER, INDEX, thumbnail_name
+from imagetl_luigi.gallery_page import INDEX, thumbnail_name
 from imagetl_luigi.logs import logger
 from imagetl_luigi.newest import newest_picture
-from imagetl_luigi.parameters import PathParameter
+from imagetl_luigi.parameters import PathParameter, WholeNumberParameter
 from imagetl_luigi.stage import SettledTask, reason
-from imagetl_luigi.survey import Entry, is_workspace, survey
+from imagetl_luigi.survey import FOLDER, Entry, is_workspace, survey
 from imagetl_luigi.targets import FileTarget
 from imagetl_luigi.task_graph import Mapped
 from imagetl_luigi.worker_check import SameWorkspace
@@ -36,6 +36,8 @@ class DrawThumbnail(ImagetlTask):
     workspace = luigi.Parameter(description="folder or URL of the workspace")
     gif = luigi.Parameter(default="", description="name of its animation, for where the frames are gone; default: none")
     path = luigi.Parameter(description="JPEG file to write")
+    frame_bytes = WholeNumberParameter(description="bytes that a picture may have at the most")
+    frame_pixels = WholeNumberParameter(description="pixels that a picture may have at the most")
 
     def output(self) -> FileTarget:
         """The JPEG file."""
@@ -43,9 +45,15 @@ class DrawThumbnail(ImagetlTask):
 
     def run(self) -> None:
         """Decode and scale it. Raises FrameError if there is none, or it cannot be decoded."""
-        from imagetl_luigi.thumbnail import thumbnail  # imports imageio
+        from imagetl_luigi.thumbnail import thumbnail  # imports Pillow
 
-        storage.write_bytes(self.path, thumbnail(newest_picture(self.workspace, self.gif), self.workspace))
+        try:
+            picture = newest_picture(self.workspace, self.gif, self.frame_bytes)
+        except StorageError as error:
+            if storage.is_remote(self.workspace):
+                raise
+            raise FrameError(str(error)) from error  # of this workspace alone
+        storage.write_bytes(self.path, thumbnail(picture, self.workspace, self.frame_pixels))
 
 
 class Gallery(SettledTask):
@@ -60,6 +68,7 @@ class Gallery(SettledTask):
     retry_count = 1  # the same workspaces would give the same
 
     _seen: list[Entry] | None = None
+    _shown: list[Entry] | None = None  # what run() has just put into the page
 
     def check(self) -> None:
         """Refuse a place that is none, too."""
@@ -79,11 +88,15 @@ class Gallery(SettledTask):
     def requires(self) -> list[luigi.Task]:
         """The page of each camera."""
         seen = self._look() if self._seen is None else self._seen
-        return [self.clone(root=os.path.join(self.place(), entry.name)) for entry in seen if entry.nights]
+        return [self.clone(root=os.path.join(self.place(), entry.name)) for entry in seen if entry.gallery]
 
     def complete(self) -> bool:
-        """Whether this page and those of all cameras show what is there now."""
-        entries = self._look()
+        """Whether this page and those of all cameras show what is there now; at the end of run(), what was there then.
+
+        A night that comes while the page is made is for the next run.
+        """
+        shown, self._shown = self._shown, None
+        entries = shown or self._look()
         if not entries or page.read_mark(self.output().path) != self._mark(entries):
             return False
         return all(task.complete() for task in self.requires())
@@ -107,11 +120,14 @@ class Gallery(SettledTask):
         with self.hold(self.place()):
             entries = self._look()
             page.check_place(self.output().path)
+            self._check_folder()
             storage.sweep(self._folder())
             self._draw(entries)
             pictures = self._pictures(_wanted(entries))
-            with storage.atomic_write(self.output().path) as file:
-                file.write(gallery_page.render(self.place(), entries, pictures))
+            if page.read_mark(self.output().path) != gallery_page.mark(self.place(), entries, pictures):
+                with storage.atomic_write(self.output().path) as file:
+                    file.write(gallery_page.render(self.place(), entries, pictures))
+            self._shown = entries
             old = [name for name in storage.sizes(self._folder()) if _OURS.fullmatch(name) and name not in pictures]
             storage.remove_all(os.path.join(self._folder(), name) for name in old)
         logger.info("Gallery: %s, %s", self.output().path, gallery_page.summary(entries))
@@ -119,7 +135,8 @@ class Gallery(SettledTask):
     def _look(self) -> list[Entry]:
         """What is there now; nothing in what is a workspace itself."""
         root = self.place()
-        self._seen = [] if is_workspace(root) else survey(root)
+        there = storage.is_remote(root) or os.path.isdir(root)
+        self._seen = survey(root) if there and not is_workspace(root) else []
         return self._seen
 
     def _refused(self) -> ParameterError:
@@ -130,6 +147,11 @@ class Gallery(SettledTask):
             return ParameterError(f"root = {self.root!r} is no folder. Allowed: {allowed}")
         return ParameterError(f"root = {self.root!r} holds no workspace. Allowed: {allowed}")
 
+    def _check_folder(self) -> None:
+        """Refuse to write and remove in another place."""
+        if not storage.is_remote(self.place()) and os.path.islink(self._folder()):
+            raise PageError(f"{self._folder()} is a link; remove it, or choose another root")
+
     def _mark(self, entries: list[Entry]) -> str:
         return gallery_page.mark(self.place(), entries, self._pictures(_wanted(entries)))
 
@@ -138,7 +160,7 @@ class Gallery(SettledTask):
 
     def _pictures(self, wanted: dict[str, Entry]) -> set[str]:
         """Those of the thumbnails that are there. One that cannot be drawn is not tried again until another is."""
-        return wanted.keys() & storage.sizes(self._folder()).keys()
+        return {name for name, size in storage.sizes(self._folder()).items() if size and name in wanted}
 
     def _draw(self, entries: list[Entry]) -> None:
         """Have the thumbnails drawn that are missing; a picture less is no reason to have no page.
@@ -150,9 +172,14 @@ class Gallery(SettledTask):
         there = self._pictures(wanted)
         missing = {name: entry for name, entry in wanted.items() if name not in there}
         root = self.place() if storage.is_remote(self.place()) else os.path.abspath(self.place())
+        limits = config.limits().settings()  # a workspace may come from anywhere
         tasks = [
             DrawThumbnail(
-                workspace=os.path.join(root, *entry.folder), gif=entry.gif, path=os.path.join(root, FOLDER, name)
+                workspace=os.path.join(root, *entry.folder),
+                gif=entry.gif,
+                path=os.path.join(root, FOLDER, name),
+                frame_bytes=limits.frame_bytes,
+                frame_pixels=limits.frame_pixels,
             )
             for name, entry in missing.items()
         ]
@@ -167,7 +194,7 @@ class Gallery(SettledTask):
         for failure in self.dispatch(tasks, len(tasks), settings, "pictures", look):
             task: Any = failure.task
             error = failure.exception
-            if isinstance(error, MemoryError) or (storage.is_remote(root) and isinstance(error, StorageError)):
+            if isinstance(error, MemoryError | StorageError):
                 raise error  # nothing is wrong with the picture
             logger.warning("Gallery: no picture of %s: %s", task.workspace, reason(failure))
 

@@ -10,14 +10,11 @@ from itertools import groupby
 from typing import Any
 
 from imagetl_luigi import page
-from imagetl_luigi.survey import Entry, State
+from imagetl_luigi.survey import FOLDER, Entry, State
 
 INDEX = "index.html"
 
-FOLDER = "_gallery"
-"""Where the thumbnails lie; no stream may have a name that begins so."""
-
-OPEN_MONTHS = 12
+OPEN_MONTHS = 3
 """Months of the calendar that are seen at once; older ones are folded up, a year in each."""
 
 _SIDE = 320
@@ -92,7 +89,8 @@ def summary(entries: list[Entry]) -> str:
     if streams:
         parts.append(f"{page.plural(len(streams), 'stream')} with {', '.join(_amounts(streams))}")
     wanting = sum(1 for entry in entries if entry.state not in (State.COMPLETE, State.UNCHANGED))
-    return " · ".join([*parts, f"{wanting:,} not complete" if wanting else "all complete"])
+    complete = "newest nights complete" if cameras and not streams else "all complete"
+    return " · ".join([*parts, f"{wanting:,} not complete" if wanting else complete])
 
 
 def _amounts(entries: list[Entry]) -> list[str]:
@@ -158,7 +156,7 @@ def _card(entry: Entry, pages: dict[datetime.date | None, str], pictures: set[st
 
 def _target(entry: Entry, pages: dict[datetime.date | None, str]) -> str:
     """The page of a workspace, or of the night whose frames it has; empty if there is none."""
-    if entry.nights or entry.page:
+    if entry.gallery or entry.page:
         return page.link(entry.name, INDEX)
     return page.link(pages[entry.same_as], INDEX) if entry.same_as in pages else ""
 
@@ -167,7 +165,7 @@ def _facts(entry: Entry) -> Iterator[str]:
     if entry.nights:
         yield page.plural(entry.nights, "night")
     if entry.frames is not None:
-        yield page.plural(entry.frames, "frame")
+        yield page.plural(entry.frames, "frame") + (f" on {words(entry.date)}" if entry.nights and entry.date else "")
     if entry.width and entry.height:
         yield f"{entry.width:,} × {entry.height:,}"
     if entry.bytes:

@@ -14,12 +14,15 @@ from imagetl_luigi.manifest import Frame, Manifest, read_manifest
 from imagetl_luigi.storage import Piece
 from imagetl_luigi.workspace import Workspace
 
+ALLOWED = "[limits] frame_bytes allows {:,}"
 
-def newest_picture(place: str, gif: str) -> bytes:
+
+def newest_picture(place: str, gif: str, most: int) -> bytes:
     """The last frame of the workspace `place`, byte for byte; if it is not there any more, the last picture of its GIF.
 
     Args:
         gif: name of its animation; empty if it has none.
+        most: bytes that a picture may have.
 
     Raises:
         FrameError: there is neither.
@@ -28,6 +31,8 @@ def newest_picture(place: str, gif: str) -> bytes:
     manifest = read_manifest(Workspace(place, "", "").manifest)
     with contextlib.suppress(ManifestError):  # damaged behind its head: the GIF may be whole
         frame = manifest.last_frame() if manifest else None
+        if frame and frame.length > most:
+            raise FrameError(f"the newest picture of {place} has {frame.length:,} bytes; {ALLOWED.format(most)}")
         for piece in _pieces(place, manifest, frame) if manifest and frame else ():
             data = _read(piece)
             if frame and hashlib.sha256(data).hexdigest() == frame.sha256:
@@ -35,16 +40,16 @@ def newest_picture(place: str, gif: str) -> bytes:
     if not gif:
         raise FrameError(f"{place} has no picture: its frames and its data file are gone; run its workflow again")
     with contextlib.closing(storage.open_read(os.path.join(place, gif))) as animation:
-        return last_picture(animation, os.path.join(place, gif))
+        return last_picture(animation, os.path.join(place, gif), most)
 
 
-def last_picture(animation: BinaryIO, name: str) -> bytes:
+def last_picture(animation: BinaryIO, name: str, most: int) -> bytes:
     """A GIF of the last picture of an animation of ours, which is walked block by block (GIF89a, sections 17 to 27).
 
     One picture is held at a time. In an animation of ours a picture does not need those before it.
 
     Raises:
-        FrameError: it is no whole GIF; the message names it by `name`.
+        FrameError: it is no whole GIF, or has a picture of more than `most` bytes; the message names it by `name`.
     """
     head = _take(animation, 13, name)
     if not head.startswith(b"GIF8"):
@@ -54,13 +59,15 @@ def last_picture(animation: BinaryIO, name: str) -> bytes:
     while (kind := animation.read(1)) != b";":
         if kind == b"!":
             label = _take(animation, 1, name)
-            blocks = _sub_blocks(animation, name)
+            blocks = _sub_blocks(animation, name, most)
             if label == b"\xf9":
                 control = kind + label + blocks
         elif kind == b",":
             descriptor = _take(animation, 9, name)
             local = _table(animation, descriptor[8], name)
-            picture = control + kind + descriptor + local + _take(animation, 1, name) + _sub_blocks(animation, name)
+            picture = (
+                control + kind + descriptor + local + _take(animation, 1, name) + _sub_blocks(animation, name, most)
+            )
             control = b""
         else:
             raise _damaged(name)
@@ -91,14 +98,15 @@ def _table(animation: BinaryIO, packed: int, name: str) -> bytes:
     return _take(animation, 6 << (packed & 7), name) if packed & 0x80 else b""
 
 
-def _sub_blocks(animation: BinaryIO, name: str) -> bytes:
+def _sub_blocks(animation: BinaryIO, name: str, most: int) -> bytes:
     """The data sub-blocks that follow, with their sizes and the terminator (section 15)."""
-    pieces = []
-    while True:
-        pieces.append(_take(animation, 1, name))
-        if pieces[-1] == b"\0":
-            return b"".join(pieces)
-        pieces.append(_take(animation, pieces[-1][0], name))
+    blocks = bytearray()
+    while len(blocks) <= most:
+        count = _take(animation, 1, name)
+        if count == b"\0":
+            return bytes(blocks + count)
+        blocks += count + _take(animation, count[0], name)
+    raise FrameError(f"a picture of {name} is too large; {ALLOWED.format(most)}")
 
 
 def _take(animation: BinaryIO, count: int, name: str) -> bytes:

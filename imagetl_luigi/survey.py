@@ -10,6 +10,7 @@ No frame is read, and none is listed: a workspace costs its listing, the head of
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,10 @@ MOST_GIFS = 8
 MOST_NIGHTS = 7
 """Nights of a camera that are looked at for one that has pictures; the last ones may be unfinished."""
 
+FOLDER = "_gallery"
+"""Where the small pictures of a root lie; it is no workspace."""
+
+_NONE_OF_OURS = {FOLDER, "lost+found"}  # the second is the file system's, and only root may look into it
 _MANIFEST = "manifest.json"
 _PART = ".part"
 
@@ -39,7 +44,7 @@ class State(Enum):
 
     COMPLETE = "complete"
     UNCHANGED = "unchanged"
-    NO_ANIMATION = "no animation"
+    NO_ANIMATION = "no animation in its folder"
     OTHER_ANIMATION = "animation of other frames"
     DOWNLOADING = "download not finished"
     NOT_SPLIT = "not split into frames"
@@ -75,6 +80,7 @@ class Entry:
         same_as: the night whose frames these are, if it has none of its own.
         digest: stands for the frames (`Manifest.digest`); empty if there are none.
         nights: how many a camera has; 0 for what is none.
+        gallery: of a camera, whether it gets a page of its own.
     """
 
     name: str
@@ -94,6 +100,7 @@ class Entry:
     same_as: datetime.date | None = None
     digest: str = ""
     nights: int = 0
+    gallery: bool = False
 
     def read(self, root: str) -> str:
         """A file that whoever draws its newest picture has to read."""
@@ -108,19 +115,33 @@ def is_workspace(root: str) -> bool:
 def survey(root: str) -> list[Entry]:
     """All workspaces and cameras in the root, newest first; what else lies there is left out.
 
-    One that is damaged is an entry, too. In a store, several are looked at at a time.
+    One that is damaged is an entry, too. In a store, several are looked at at a time. A camera gets a page of its own
+    where it is nothing but that: no link to another place, no workspace at the same time, and in no root that has
+    nights itself; so pages are made two levels deep at the most.
 
     Raises:
         StorageError: the root cannot be listed; or the store, which has no damaged folders, does not answer.
     """
-    names = sorted(name for name in storage.folders(root) if not name.startswith((".", "_")))
+    listed = (name for name in storage.folders(root) if name not in _NONE_OF_OURS and not name.startswith("."))
+    names = sorted(name for name in listed if not _leads_up(root, name))
     look = partial(_look, root)
     if storage.is_remote(root):
         with ThreadPoolExecutor(REQUESTS) as pool:
-            found = list(pool.map(look, names))
+            looked = list(pool.map(look, names))
     else:
-        found = [look(name) for name in names]
-    return sorted(filter(None, found), key=_age)
+        looked = [look(name) for name in names]
+    found = list(itertools.chain.from_iterable(looked))
+    if any(entry.night for entry in found):
+        found = [replace(entry, gallery=False) for entry in found]
+    return sorted(found, key=_age)
+
+
+def _leads_up(root: str, name: str) -> bool:
+    """Whether a folder is a link to the root itself, or to where the root lies."""
+    path = os.path.join(root, name)
+    if storage.is_remote(root) or not os.path.islink(path):
+        return False
+    return f"{os.path.realpath(root)}/".startswith(f"{os.path.realpath(path)}/")
 
 
 def _age(entry: Entry) -> tuple[int, str, str]:
@@ -130,30 +151,27 @@ def _age(entry: Entry) -> tuple[int, str, str]:
     return day, "" if entry.night else moment, entry.name
 
 
-def _look(root: str, name: str) -> Entry | None:
-    """The entry of a folder; None for one that is none of ours."""
+def _look(root: str, name: str) -> list[Entry]:
+    """The entry of a folder; none for one that is none of ours, two for a workspace with nights in it."""
+    path = os.path.join(root, name)
     date = nights.parse(name)
-    unreadable = Entry(name=name, folder=(name,), state=State.UNREADABLE, date=date, night=date is not None)
     try:
         if storage.is_remote(root):
-            place("root", os.path.join(root, name))
-        files = storage.sizes(os.path.join(root, name))
-        if _MANIFEST not in files:
-            folders = storage.folders(os.path.join(root, name))
-            dates = sorted(filter(None, map(nights.parse, folders)), reverse=True)
-            return _camera(root, name, files, dates) if dates and not date else _begun(root, (name,), files, folders)
+            place("root", path)
+        files, folders = storage.sizes(path), storage.folders(path)
+        dates = [] if date else sorted(filter(None, map(nights.parse, folders)), reverse=True)
+        found = [_camera(root, name, files, dates)] if dates else []
+        if _MANIFEST in files:
+            found.append(_workspace(root, (name,), files))
+        elif not dates:
+            found.append(_begun(root, (name,), files, folders))
+        return list(filter(None, found))
     except ParameterError:  # a name in a store that no workspace of ours can have
-        return None
+        return []
     except ImagetlError:
         if storage.is_remote(root):
             raise
-        return unreadable if date else None
-    try:
-        return _workspace(root, (name,), files)
-    except ImagetlError:
-        if storage.is_remote(root):
-            raise
-        return unreadable
+        return [Entry(name=name, folder=(name,), state=State.UNREADABLE, date=date, night=date is not None)]
 
 
 def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Entry:
@@ -212,19 +230,19 @@ def _camera(root: str, name: str, files: dict[str, int], dates: list[datetime.da
         state=seen[0].state,
         date=seen[0].date,
         night=False,
-        page="index.html" in files,
+        page="index.html" in files and _MANIFEST not in files,
         same_as=seen[0].same_as,
         nights=len(dates),
+        gallery=_MANIFEST not in files and not os.path.islink(os.path.join(root, name)),
     )
 
 
 def _newest(camera: str, dates: list[datetime.date]) -> Iterator[Entry]:
     """The newest nights of a camera, up to one that has pictures."""
-    for date in islice(dates, MOST_NIGHTS):
-        night = _look(camera, date.isoformat())
-        if night:
-            yield night
-        if night and night.digest:
+    looked_at = (night for date in dates for night in _look(camera, date.isoformat()))
+    for night in islice(looked_at, MOST_NIGHTS):
+        yield night
+        if night.digest:
             return
 
 

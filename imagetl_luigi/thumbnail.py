@@ -1,7 +1,4 @@
-"""A small picture of a frame, for a page of many.
-
-Importing this module imports imageio and numpy.
-"""
+"""A small picture of a frame, for a page of many."""
 
 from __future__ import annotations
 
@@ -16,14 +13,17 @@ SIDE = 320
 _QUALITY = 80
 
 
-def thumbnail(data: bytes, name: str) -> bytes:
+def thumbnail(data: bytes, name: str, most: int) -> bytes:
     """A JPEG of the picture `data`, on a mid grey where it is transparent.
+
+    Args:
+        most: pixels that it may have.
 
     Raises:
         FrameError: it cannot be decoded; the message names it by `name`.
     """
     try:
-        picture = shrunk(data, 1, SIDE)
+        picture = shrunk(data, 1, SIDE, most)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like on damaged data

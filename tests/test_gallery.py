@@ -7,9 +7,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import luigi
 import pytest
-from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream
+from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream, plain
 from pictures import raw_gif
 from PIL import Image
 from workflow import build, changed, command, contents, versions
@@ -17,6 +19,7 @@ from workflow import build, changed, command, contents, versions
 from imagetl_luigi import Gallery, clean_command, gallery, nights, storage
 from imagetl_luigi.errors import ParameterError, StorageError
 from imagetl_luigi.page import read_mark
+from imagetl_luigi.settings import Limits
 from imagetl_luigi.task_graph import task_graph
 
 
@@ -162,7 +165,7 @@ def test_a_store_that_goes_away_leaves_the_page_as_it_was(
     before = page(root)
     make_night(root, 2, [GREEN])
 
-    def away(place: str, gif: str) -> bytes:
+    def away(place: str, gif: str, most: int) -> bytes:
         raise StorageError(f"cannot read {place}: the store is away")
 
     with monkeypatch.context() as patch:
@@ -290,3 +293,94 @@ def test_by_the_command_and_on_a_cluster(folder: Path) -> None:
     assert refused.returncode == 30
     assert "ParameterError: root = 'nowhere' is no folder." in refused.stderr
     assert "Traceback" not in run.stderr + refused.stderr
+
+
+def test_a_night_that_comes_while_the_page_is_made_is_for_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_night("n", 1, [RED])
+    render = gallery.gallery_page.render
+
+    def meanwhile(*arguments: Any) -> bytes:
+        made = render(*arguments)
+        make_night("n", 2, [GREEN])
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery.gallery_page, "render", meanwhile)
+        assert build(Gallery(root="n")).scheduling_succeeded
+    assert "2 November 2026</a></h3>" not in page()
+    assert not Gallery(root="n").complete()
+    assert make()
+    assert "2 November 2026</a></h3>" in page()
+
+
+def test_pages_are_made_two_levels_deep_whatever_links_there_are() -> None:
+    make_night("r/harbour", 1, [RED])
+    make_night("r/harbour", 2, [RED])
+    make_night("r/harbour/inner", 1, [RED])
+    for link in ("r/a", "r/b", "r/harbour/c", "r/harbour/d"):
+        os.symlink(".", link)
+    assert make("r")
+    assert sorted(str(path) for path in Path("r").rglob("index.html")) == ["r/harbour/index.html", "r/index.html"]
+    assert "inner" in page("r/harbour")
+
+
+def test_what_is_reached_by_a_link_is_shown_and_not_written_to() -> None:
+    make_night("other", 1, [RED])
+    Path("n").mkdir()
+    os.symlink("../other", "n/linked")
+    before = contents(Path("other"))
+    assert make()
+    assert contents(Path("other")) == before
+    assert './linked/2026-11-01/clip.gif"' in page()
+
+
+def test_small_pictures_are_put_into_no_other_place(said: Callable[[], str]) -> None:
+    make_night("n", 1, [RED])
+    Path("out").mkdir()
+    Path("out/0123456789abcdef.jpg").write_text("precious")
+    os.symlink("../out", "n/_gallery")
+    assert not make()
+    assert "n/_gallery is a link; remove it, or choose another root" in said()
+    assert contents(Path("out")).keys() == {"0123456789abcdef.jpg"}
+
+
+def test_no_workspace_is_left_out() -> None:
+    make_stream("d/_cam", [RED])
+    make_stream("d/summit", [GREEN])
+    make_night("d/summit", 1, [BLUE])
+    make_night("d/rarely", 1, [YELLOW])
+    for number in range(2, 12):
+        Path(f"d/rarely/{day(number)}").mkdir()
+    Path("d/locked").mkdir(0o000)
+    assert make("d")
+    assert colours("d") == sorted([RED, GREEN, BLUE, YELLOW])
+    shown = page("d")
+    assert "_cam</a></h3>" in shown
+    assert './summit/clip.gif"' in shown and './summit/2026-11-01/clip.gif"' in shown
+    assert not Path("d/summit/index.html").exists()
+
+
+def test_a_small_picture_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_night("n", 1, [RED])
+
+    def refused(path: str, data: bytes) -> None:
+        raise StorageError(f"cannot write {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", refused)
+        assert not make()
+    assert not Path("n/index.html").exists()
+    assert make()
+
+
+def test_what_comes_from_elsewhere_is_held_to_the_limits(said: Callable[[], str]) -> None:
+    make_night("n", 1, [plain(RED, (64, 64))])
+    make_night("n", 2, [plain(GREEN, (16, 12))])
+    config = luigi.configuration.get_config()
+    config.set("limits", "frame_pixels", "1000")
+    try:
+        assert make()
+    finally:
+        config.set("limits", "frame_pixels", str(Limits.frame_pixels))
+    assert "it has 64 × 64 pixels; [limits] frame_pixels allows 1,000" in said()
+    assert colours() == [GREEN]

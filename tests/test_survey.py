@@ -167,14 +167,13 @@ def test_what_is_no_workspace_is_left_out(two_nights: Path) -> None:
     for name in ("logs", "_gallery", ".hidden", "2026-11-02", "luigid", "2026-13-45", "archive/2020-01-01"):
         Path("n", name).mkdir(parents=True)
         Path("n", name, "file.txt").write_text("x")
-    shutil.copytree("n/2026-11-01", "n/_copy")
     Path("n/index.html").write_text("x")
     assert only("n").date == day(1)
     assert not survey("nowhere")
 
 
-def test_a_folder_that_cannot_be_listed_is_only_shown_if_it_is_a_night(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("2026-11-01", "lost+found"):
+def test_a_folder_that_cannot_be_listed_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("2026-11-01", "harbour", "lost+found"):
         Path("n", name).mkdir(parents=True)
     scandir = os.scandir
 
@@ -184,7 +183,10 @@ def test_a_folder_that_cannot_be_listed_is_only_shown_if_it_is_a_night(monkeypat
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    assert (only("n").name, only("n").state) == ("2026-11-01", State.UNREADABLE)
+    assert [(entry.name, entry.state) for entry in survey("n")] == [
+        ("2026-11-01", State.UNREADABLE),
+        ("harbour", State.UNREADABLE),
+    ]
 
 
 def test_a_camera_is_its_newest_night_with_pictures_and_the_state_of_the_newest() -> None:

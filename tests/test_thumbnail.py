@@ -15,7 +15,7 @@ from imagetl_luigi.thumbnail import thumbnail
 
 
 def small(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(thumbnail(data, "n/2026-11-01")))
+    picture = Image.open(io.BytesIO(thumbnail(data, "n/2026-11-01", 4_000_000)))
     assert picture.format == "JPEG" and picture.mode == "RGB"
     return picture
 
@@ -53,4 +53,10 @@ def test_grey_of_16_bits_is_not_white() -> None:
 @pytest.mark.parametrize("data", [b"", b"GIF89a", plain(RED)[:30], b"no picture"])
 def test_what_cannot_be_decoded_is_an_error_that_names_it(data: bytes) -> None:
     with pytest.raises(FrameError, match=r"^the newest picture of n/2026-11-01 cannot be decoded: "):
-        thumbnail(data, "n/2026-11-01")
+        thumbnail(data, "n/2026-11-01", 4_000_000)
+
+
+def test_no_picture_is_decoded_that_has_more_pixels_than_it_may() -> None:
+    with pytest.raises(FrameError, match=r"it has 400 × 300 pixels; \[limits\] frame_pixels allows 119,999"):
+        thumbnail(plain(RED, (400, 300)), "n/2026-11-01", 119_999)
+    assert thumbnail(plain(RED, (400, 300)), "n/2026-11-01", 120_000)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,10 +31,17 @@ PAGE = {"index.html", "contact-sheet.jpg"}
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of its own, in which Luigi does not wait before it tries again what failed."""
+    config = luigi.configuration.get_config()
+    quick = {"wait_interval": "0.01", "wait_jitter": "0"}
+    for name, value in quick.items():
+        config.set("worker", name, value)
     monkeypatch.chdir(tmp_path)
     Path("cam.img").write_bytes(stream(FRAMES))
-    return tmp_path
+    yield tmp_path
+    for name in quick:
+        config.remove_option("worker", name)
 
 
 def watch(**parameters: Any) -> WatchPage:
