@@ -34,14 +34,12 @@ PAGE = {"index.html", "contact-sheet.jpg"}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of its own, in which Luigi does not wait before it tries again what failed."""
     config = luigi.configuration.get_config()
-    quick = {"wait_interval": "0.01", "wait_jitter": "0"}
-    for name, value in quick.items():
-        config.set("worker", name, value)
+    wait = config.get("scheduler", "retry_delay", "900")
+    config.set("scheduler", "retry_delay", "0")
     monkeypatch.chdir(tmp_path)
     Path("cam.img").write_bytes(stream(FRAMES))
     yield tmp_path
-    for name in quick:
-        config.remove_option("worker", name)
+    config.set("scheduler", "retry_delay", wait)
 
 
 def watch(**parameters: Any) -> WatchPage:
