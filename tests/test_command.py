@@ -115,6 +115,7 @@ def test_neither_imageio_nor_distributed_is_imported_for_gif_frames(server: Serv
     assert (tmp_path / "w/clip.gif").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_in_the_middle_of_the_download_it_goes_on_from_there(
     server: Server, tmp_path: Path, number: signal.Signals
@@ -133,6 +134,7 @@ def test_stopped_in_the_middle_of_the_download_it_goes_on_from_there(
     assert server.requests[-1].sent == len(data) - 100
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_make_everything_once(server: Server, tmp_path: Path) -> None:
     url = server.put("/a", stream(FRAMES))
     server.once(drip(0.002))

@@ -330,6 +330,7 @@ def drawn() -> st.SearchStrategy[Shot]:
     )
 
 
+@pytest.mark.slow
 @given(shots=st.lists(drawn(), min_size=1, max_size=8))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_frames_are_shown_as_they_were_alone(decode: Decoder, shots: list[Shot]) -> None:

@@ -162,6 +162,7 @@ def test_a_folder_into_which_others_may_put_a_state_is_refused(
     assert here("start", "--folder", tmp_path).startswith(f"luigid: {tmp_path} belongs to ")
 
 
+@pytest.mark.slow
 def test_an_open_address_is_warned_of_once_and_a_port_in_use_leaves_nothing_running(
     server: Server, tmp_path: Path
 ) -> None:

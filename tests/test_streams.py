@@ -55,6 +55,7 @@ def test_with_a_date_each_stream_is_a_night(write: Write) -> None:
     assert task == NightlyGif(url="x{date}.img", root="r/a", date=date)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_stream_that_fails_does_not_stop_the_others_and_is_named(
     server: Server, tmp_path: Path, write: Write, workers: str

@@ -401,6 +401,7 @@ def test_two_gifs_of_one_stream_share_everything_else(url: str, workspace: Path,
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_cluster_makes_the_same(url: str, workspace: Path, task: CombineGif, tmp_path: Path) -> None:
     config = luigi.configuration.get_config()
     config.set("dask", "scheduler", "cluster")
