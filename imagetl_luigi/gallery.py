@@ -20,7 +20,7 @@ from imagetl_luigi.stage import SettledTask, reason
 from imagetl_luigi.survey import FOLDER, Entry, is_workspace, survey
 from imagetl_luigi.targets import FileTarget
 from imagetl_luigi.task_graph import Mapped
-from imagetl_luigi.worker_check import SameWorkspace
+from imagetl_luigi.worker_check import MARK, SameWorkspace
 from imagetl_luigi.workspace import place
 
 AT_ONCE = 4
@@ -191,7 +191,11 @@ class Gallery(SettledTask):
             first = next(iter(missing.values()))
             return SameWorkspace.of_folder(os.path.join(root, FOLDER), first.read(root), "--root")
 
-        for failure in self.dispatch(tasks, len(tasks), settings, "pictures", look):
+        try:
+            failures = self.dispatch(tasks, len(tasks), settings, "pictures", look)
+        finally:
+            storage.remove(os.path.join(self._folder(), MARK))
+        for failure in failures:
             task: Any = failure.task
             error = failure.exception
             if isinstance(error, MemoryError | StorageError):

@@ -16,6 +16,9 @@ from imagetl_luigi.workspace import Workspace
 _LOOK = 64 * 1024
 """Bytes that are compared at either end of the data file: other frames of the same sizes are seen there."""
 
+MARK = ".mark"
+"""Name of the file that `of_folder` leaves, for who has asked to remove it when the workers are done."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SameWorkspace:
@@ -54,7 +57,7 @@ class SameWorkspace:
 
         Raises StorageError.
         """
-        mark, content = os.path.join(folder, ".mark"), uuid.uuid4().hex.encode()
+        mark, content = os.path.join(folder, MARK), uuid.uuid4().hex.encode()
         storage.write_bytes(mark, content)
         return cls(data_file=read, ends=_ends(read), frames=folder, mark=mark, content=content, option=option)
 

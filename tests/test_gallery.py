@@ -289,6 +289,7 @@ def test_by_the_command_and_on_a_cluster(folder: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "Gallery: n/index.html, 3 nights from 1 November 2026 to 3 November 2026" in run.stderr
     assert len(pictures()) == 3 and page().count("<img ") == 3
+    assert set(os.listdir("n/_gallery")) == pictures().keys()
     refused = command("Gallery", "--local-scheduler", "--root", "nowhere", folder=folder)
     assert refused.returncode == 30
     assert "ParameterError: root = 'nowhere' is no folder." in refused.stderr
