@@ -75,7 +75,7 @@ def test_each_host_reads_its_own_frames_from_the_store(site: Site, real_stream: 
 
 @pytest.mark.slow
 def test_thousands_of_frames_are_as_those_of_a_local_run(site: Site, tmp_path: Path) -> None:
-    source = small_frames(tmp_path / "small.img", 3_000)
+    source = small_frames(tmp_path / "small.img", 2_000)
     job = Job(site.s3, site.dask.address, source, tmp_path / "thousands")
     ended = job.run()
     assert ended.returncode == 0, ended.stderr

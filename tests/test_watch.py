@@ -444,7 +444,8 @@ def test_killed_anywhere_and_run_again_the_page_is_whole(folder: Path) -> None:
 def test_in_a_store_and_on_worker_processes_it_is_the_page_of_a_local_run(folder: Path, s3: str, s3_server: S3) -> None:
     assert made(watch(workspace="local"))
     arguments = ("WatchPage", "--local-scheduler", "--url", "cam.img", "--workspace", f"{s3}/w")
-    done = command(*arguments, "--dask-scheduler", "cluster", folder=folder, **s3_server.environment)
+    cluster = ("--dask-scheduler", "cluster", "--dask-cluster-workers", "1")
+    done = command(*arguments, *cluster, folder=folder, **s3_server.environment)
     assert done.returncode == 0, done.stderr
     listed = storage.sizes(f"{s3}/w")
     assert listed.keys() >= PAGE
