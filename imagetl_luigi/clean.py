@@ -121,7 +121,10 @@ def _frames(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
 def _data_file(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
     """The data file that the manifest was made from; and what the workflow keeps beside it while it is at work."""
     by_hand = manifest.source.fetched_at is None
-    data = Group(_inside(paths, paths.data_file) + (" (put there by hand)" if by_hand else ""), lasting=by_hand)
+    data = Group(
+        (paths.inside(paths.data_file) or paths.data_file) + (" (put there by hand)" if by_hand else ""),
+        lasting=by_hand,
+    )
     beside = Group("records and leftovers")
     found = storage.fingerprint(paths.data_file)
     if found == manifest.fingerprint:
@@ -143,7 +146,7 @@ def _data_file(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
 
 def _gif(paths: Workspace, manifest: Manifest) -> Group:
     """The animation, if it says that it was made from these frames."""
-    group = Group(_inside(paths, paths.gif), lasting=True)
+    group = Group(paths.inside(paths.gif) or paths.gif, lasting=True)
     if storage.exists(paths.gif):
         recipe = find_recipe(paths.gif)
         if recipe and recipe.frames == manifest.digest:
@@ -159,8 +162,3 @@ def _foreign(paths: Workspace, groups: list[Group]) -> dict[str, int | None]:
         listed = storage.sizes(folder) | dict.fromkeys(storage.folders(folder))
         found |= {os.path.join(folder, name): listed[name] for name in sorted(listed)}
     return {path: size for path, size in found.items() if path not in ours}
-
-
-def _inside(paths: Workspace, path: str) -> str:
-    """The path as seen from the workspace, if it lies in it."""
-    return path.removeprefix(f"{paths.root}/")

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from imagetl_luigi import page
+from imagetl_luigi.page import MONTHS, words
 from imagetl_luigi.survey import FOLDER, Entry, State
 
 INDEX = "index.html"
@@ -18,10 +19,6 @@ OPEN_MONTHS = 3
 """Months of the calendar that are seen at once; older ones are folded up, a year in each."""
 
 _SIDE = 320
-_MONTHS = [
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-]
 _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 Cards = dict[datetime.date, dict[str, Any]]
@@ -110,15 +107,6 @@ KINDS = {
 """Looks of a night, and what they mean."""
 
 
-def words(date: datetime.date) -> str:
-    """A date for people, in every locale.
-
-    >>> words(datetime.date(2026, 11, 4))
-    '4 November 2026'
-    """
-    return f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
-
-
 def _heading(entries: list[Entry]) -> str:
     kinds = {"Cameras" if entry.nights else "Nights" if entry.night else "Streams" for entry in entries}
     return kinds.pop() if len(kinds) == 1 else "Workspaces"
@@ -186,7 +174,7 @@ def _months(nights: Cards) -> Iterator[dict[str, Any]]:
     later: Month | None = None
     for (year, month), _ in groupby(dates, lambda date: (date.year, date.month)):
         yield {
-            "title": f"{_MONTHS[month - 1]} {year}",
+            "title": f"{MONTHS[month - 1]} {year}",
             "year": year,
             "nights": sum(1 for date in dates if (date.year, date.month) == (year, month)),
             "empty": _between((year, month), later) if later else "",
@@ -200,7 +188,7 @@ def _between(earlier: Month, later: Month) -> str:
     first, last = earlier[0] * 12 + earlier[1], later[0] * 12 + later[1] - 2
     if first > last:
         return ""
-    names = [f"{_MONTHS[number % 12]} {number // 12}" for number in dict.fromkeys((first, last))]
+    names = [f"{MONTHS[number % 12]} {number // 12}" for number in dict.fromkeys((first, last))]
     return f"{' to '.join(names)}: no nights"
 
 

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,11 @@ from imagetl_luigi.errors import PageError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+MONTHS = [
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+]
 
 _MARK = re.compile(rb'<meta name="imagetl_luigi" content="([0-9a-f]{64})">')
 _LONGEST_HEAD = 4096
@@ -132,11 +137,25 @@ def moment(text: str) -> str:
     >>> moment("2026-11-24T22:13:05+00:00")
     '24 November 2026, 22:13 UTC'
     """
+    time = parse_moment(text)
+    return f"{words(time)}, {time:%H:%M} UTC" if time else text
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """A time in ISO 8601, as UTC; None for what is none."""
     try:
-        time = datetime.fromisoformat(text).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
     except (ValueError, OverflowError):
-        return text
-    return f"{time.day} {time:%B %Y, %H:%M} UTC"
+        return None
+
+
+def words(day: date) -> str:
+    """A date for people, in every locale.
+
+    >>> words(date(2026, 11, 4))
+    '4 November 2026'
+    """
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def _hash(text: str) -> str:

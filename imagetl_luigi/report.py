@@ -15,6 +15,7 @@ from imagetl_luigi import logs, nights
 from imagetl_luigi.errors import ImagetlError
 from imagetl_luigi.frame_tasks import ImagetlTask
 from imagetl_luigi.manifest import read_manifest
+from imagetl_luigi.page import plural
 from imagetl_luigi.run_end import Run
 from imagetl_luigi.targets import GifTarget, WatchTarget
 
@@ -111,7 +112,7 @@ class Report:
             what = self.animations[0].name
         else:
             what = f"{len(self.missing)} of {count} animations not made" if self.missing else f"{count} animations"
-        frames = f", {_frames(self.frames)}" if self.frames else ""
+        frames = f", {plural(self.frames, 'frame')}" if self.frames else ""
         return f"imagetl_luigi: {self.state}: {what}{frames}"
 
     @property
@@ -266,12 +267,8 @@ def _told(animation: Animation) -> str:
 
 
 def _place(animation: Animation) -> str:
-    frames = f", {_frames(animation.frames)}" if animation.frames is not None else ""
+    frames = f", {plural(animation.frames, 'frame')}" if animation.frames is not None else ""
     return animation.gif + frames + (f"; {animation.page}" if animation.page else "")
-
-
-def _frames(count: int) -> str:
-    return "1 frame" if count == 1 else f"{count:,} frames"
 
 
 def _some(lines: list[str]) -> list[str]:

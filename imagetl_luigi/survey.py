@@ -22,6 +22,7 @@ from itertools import islice
 from imagetl_luigi import gif, nights, storage
 from imagetl_luigi.errors import ImagetlError, ParameterError
 from imagetl_luigi.manifest import read_head
+from imagetl_luigi.page import parse_moment
 from imagetl_luigi.prefetch import REQUESTS
 from imagetl_luigi.workspace import place
 
@@ -158,7 +159,8 @@ def _look(root: str, name: str) -> list[Entry]:
     try:
         if storage.is_remote(root):
             place("root", path)
-        files, folders = storage.sizes(path), storage.folders(path)
+        files = storage.sizes(path)
+        folders = set() if date and _MANIFEST in files else storage.folders(path)
         dates = [] if date else sorted(filter(None, map(nights.parse, folders)), reverse=True)
         found = [_camera(root, name, files, dates)] if dates else []
         if _MANIFEST in files:
@@ -182,7 +184,7 @@ def _workspace(root: str, folder: tuple[str, ...], files: dict[str, int]) -> Ent
     if manifest is None:
         return replace(_with_gif(entry, path, files), state=State.DAMAGED)
     same_as = nights.parse(manifest.same_as)
-    fetched = _moment(manifest.source.fetched_at)
+    fetched = parse_moment(manifest.source.fetched_at)
     entry = replace(
         entry,
         date=entry.date or (fetched.date() if fetched else None),
@@ -268,11 +270,3 @@ def _animations(path: str, files: dict[str, int]) -> Iterator[tuple[str, gif.Rec
         recipe = gif.find_recipe(os.path.join(path, name))
         if recipe:
             yield name, recipe
-
-
-def _moment(text: object) -> datetime.datetime | None:
-    try:
-        moment = datetime.datetime.fromisoformat(text) if isinstance(text, str) else None
-        return moment.astimezone(datetime.UTC) if moment else None
-    except (ValueError, OverflowError):
-        return None

@@ -56,17 +56,12 @@ class WatchPage(ImagetlStage):
     """Write the page of a workspace: a file that shows the animation, each frame, and where all of it came from."""
 
     delimiter: str  # Split's
-    gif: str  # CombineGif's
     delay: int | None  # CombineGif's
 
-    def check(self) -> None:
-        """Refuse what CombineGif does."""
-        super().check()
-        self.requires()
-
     def paths(self) -> Workspace:
-        """Where this run's files lie."""
-        return Workspace.of(self.url, self.workspace, self.data_file, self.gif)
+        """Where this run's files lie, those of the animation; its task refuses what cannot be."""
+        paths: Workspace = self.requires().paths()
+        return paths
 
     def animation(self) -> GifTarget:
         """What the page is about."""

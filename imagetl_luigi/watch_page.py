@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import accumulate
+from itertools import groupby
 from typing import Any
 
 from imagetl_luigi import page, storage
@@ -101,12 +101,14 @@ def _repeated(frames: Iterable[Frame]) -> list[int | None]:
 
 def _longest_run(same: list[int | None]) -> tuple[int, int] | None:
     """Where the most frames one after the other are the same picture: index of the first, and how many they are."""
-    firsts = [index if earlier is None else earlier for index, earlier in enumerate(same)]
-    runs = list(
-        accumulate(range(1, len(firsts)), lambda start, at: start if firsts[at] == firsts[at - 1] else at, initial=0)
-    )
-    length, start = max((at - start + 1, -start) for at, start in enumerate(runs))
-    return (-start, length) if length > 1 else None
+    firsts = (index if earlier is None else earlier for index, earlier in enumerate(same))
+    longest, start, at = 1, 0, 0
+    for _, run in groupby(firsts):
+        length = sum(1 for _ in run)
+        if length > longest:
+            longest, start = length, at
+        at += length
+    return (start, longest) if longest > 1 else None
 
 
 def _column(values: Iterable[Any]) -> Any:
