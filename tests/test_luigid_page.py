@@ -13,7 +13,8 @@ import pytest
 from browser import Browser, browser  # noqa: F401 - the fixture
 from luigid import OurLuigid, hasty
 from pictures import gif
-from waiting import until
+from selenium.webdriver.remote.webelement import WebElement
+from waiting import until, wait_until
 from workflow import command, started, stream
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,19 @@ def row(family: str, folder: Path) -> str:
     return f"//tr[td[normalize-space()='{family}'] and td[contains(., '{folder}')]]"
 
 
+def find_in_list(browser: Browser, luigid: OurLuigid, path: str) -> WebElement:  # noqa: F811
+    """The element of luigid's list of tasks. Its page asks for each state by itself, and as the answers come it may
+    list a task twice, which makes a second page of it, or not at all: so all on one page, and again, as a user does.
+    """
+
+    def shown() -> bool:
+        browser.open(luigid.url("static/visualiser/index.html#length=100"))
+        return wait_until(lambda: browser.find(path), 5)
+
+    until(shown, seconds=10, every=1)
+    return browser.find(path)[0]
+
+
 def test_while_frames_are_written_the_page_shows_the_graph_and_how_far_it_is(
     luigid: OurLuigid,
     browser: Browser,  # noqa: F811
@@ -91,9 +105,8 @@ def test_while_frames_are_written_the_page_shows_the_graph_and_how_far_it_is(
             assert list(states(browser).values()) == ["PENDING", "RUNNING", "DONE", "DONE"]
             assert browser.run("return document.querySelectorAll('svg line.link').length") == 3
 
-            browser.open(luigid.url())
-            until(lambda: browser.find(f"{row('WriteFrames', tmp_path)}//button[contains(@class, 'statusMessage')]"))
-            browser.find(f"{row('WriteFrames', tmp_path)}//button[contains(@class, 'statusMessage')]")[0].click()
+            message = f"{row('WriteFrames', tmp_path)}//button[contains(@class, 'statusMessage')]"
+            find_in_list(browser, luigid, message).click()
             until(lambda: browser.texts("#statusMessageModal pre") == ["256 of 3,000 frames"])
             until(lambda: browser.texts("#statusMessageModal .progress-bar") == ["8%"])
         finally:
@@ -114,10 +127,7 @@ def test_a_failed_frame_is_shown_with_the_text_of_its_error(
     in_the_way.mkdir(parents=True)
     assert run(luigid, tmp_path).returncode == 30
     assert (in_the_way.parent / "frame_04.gif").exists()
-    browser.open(luigid.url())
-    shown = f"{row('WriteFrame', tmp_path)}//button[contains(@class, 'showError')]"
-    until(lambda: browser.find(shown))
-    browser.find(shown)[0].click()
+    find_in_list(browser, luigid, f"{row('WriteFrame', tmp_path)}//button[contains(@class, 'showError')]").click()
     until(lambda: any(browser.texts("#errorModal pre")))
     error = browser.texts("#errorModal pre")[0]  # below it, what runs the task again
     assert error.startswith(f"StorageError: cannot write {in_the_way}: Is a directory")
