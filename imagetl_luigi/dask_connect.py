@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import platform
 import re
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import distributed
+from distributed.comm.core import CommClosedError
 from distributed.comm.core import connect as open_comm
 from distributed.protocol.pickle import dumps, loads
 from distributed.utils import LoopRunner
@@ -147,7 +149,10 @@ def inspect(
     async def ask(worker: str) -> Any:
         # in the client's own loop, run() is something to wait for
         asked = client.run(_introduce, _versions(), packed, 0.8 * patience, workers=[worker], on_error="return")
-        return (await asyncio.wait_for(asked, patience)).get(worker)
+        answer = (await asyncio.wait_for(asked, patience)).get(worker)
+        if isinstance(answer, CommClosedError):
+            await _see_it_leave(client, worker, patience)
+        return answer
 
     async def ask_all() -> list[Any]:
         return await asyncio.gather(*map(ask, addresses), return_exceptions=True)
@@ -156,6 +161,15 @@ def inspect(
         problem = _problem(answer, patience)
         if problem and worker in threads_of_workers(client, patience):  # one that died meanwhile is not to blame
             raise DaskWorkerError(f"the Dask worker {worker} cannot be used: {problem}")
+
+
+async def _see_it_leave(client: distributed.Client, worker: str, patience: float) -> None:
+    """Wait until the scheduler knows that a worker is gone: it may learn a moment earlier that an answer broke off."""
+    assert client.scheduler
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while worker in await client.scheduler.ncores():
+                await asyncio.sleep(0.1)
 
 
 async def _introduce(

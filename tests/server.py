@@ -120,6 +120,20 @@ def hold(at: int) -> Fault:
     return _after(at, lambda server: server.ending.wait())
 
 
+def pause(at: int, until: threading.Event) -> Fault:
+    """Send nothing after so many bytes, until that happens, and then the rest."""
+
+    def pieces(response: Response, whole: Iterable[bytes]) -> Iterator[bytes]:
+        body = b"".join(whole)
+        yield body[:at]
+        while not until.wait(0.02):
+            if response.server.ending.is_set():
+                raise _HangUp
+        yield body[at:]
+
+    return _wrap(pieces)
+
+
 def silent(response: Response) -> None:
     """Never answer."""
     response.server.ending.wait()

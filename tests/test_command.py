@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from pictures import gif
-from server import Server, cut, drip, hold, status
-from waiting import wait_until
+from server import Server, cut, hold, pause, status
+from waiting import until, wait_until
 from workflow import CONFIG, LUIGI, build, changed, command, contents, started, stream, versions
 
 from imagetl_luigi import CombineGif
@@ -137,18 +138,17 @@ def test_stopped_in_the_middle_of_the_download_it_goes_on_from_there(
 @pytest.mark.slow
 def test_two_runs_at_once_make_everything_once(server: Server, tmp_path: Path) -> None:
     url = server.put("/a", stream(FRAMES))
-    server.once(drip(0.002))
-    arguments = [LUIGI, "--module", "imagetl_luigi", *MAIN, "--url", url]
-    with subprocess.Popen(
-        [*arguments, "--gif", "other.gif"],
-        cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "LUIGI_CONFIG_PATH": str(CONFIG)},
-    ) as first:
-        wait_until(lambda: bool(server.requests), 30)
-        second = command(*arguments[3:], folder=tmp_path)
-    assert (first.returncode, second.returncode) == (0, 0), second.stderr
-    assert "Download waits for another run in w" in second.stderr
+    second_waits = threading.Event()
+    server.once(pause(100, until=second_waits))
+    with started(*MAIN, "--url", url, "--gif", "other.gif", folder=tmp_path) as first:
+        until(lambda: server.requests)
+        with started(*MAIN, "--url", url, folder=tmp_path) as second:
+            assert second.stderr
+            assert any("Download waits for another run in w" in line for line in second.stderr)
+            second_waits.set()
+            errors = second.stderr.read()
+        first.communicate()
+    assert (first.returncode, second.returncode) == (0, 0), errors
     assert len(server.requests) == 1
     assert (tmp_path / "w/clip.gif").exists()
     assert (tmp_path / "w/other.gif").exists()
