@@ -353,9 +353,11 @@ def test_a_worker_that_does_not_answer_is_named(dask: Dask) -> None:
     stopped = dask.worker("--no-nanny", "--name=stopped")
     until(lambda: dask.log.read_text().count("Registered to:") == 2)
     name = address_of(dask, "stopped")
+    with DaskWorker(settings(dask.address, 60.0), check=check_nothing):
+        pass  # now the other one has imported all it needs
     stopped.send_signal(signal.SIGSTOP)
-    with pytest.raises(DaskWorkerError, match=f"the Dask worker {name} cannot be used: it does not answer within 2 s"):
-        DaskWorker(settings(dask.address), check=check_nothing).__enter__()
+    with pytest.raises(DaskWorkerError, match=f"the Dask worker {name} cannot be used: it does not answer within 5 s"):
+        DaskWorker(settings(dask.address, 5.0), check=check_nothing).__enter__()
 
 
 @pytest.mark.slow
