@@ -112,8 +112,10 @@ def _frames(paths: Workspace, manifest: Manifest) -> tuple[Group, Group]:
     for frame in manifest.frames():
         if there.get(frame.name) == frame.length:
             frames.files[paths.frame(frame.name)] = frame.length
-        if frame.format != "gif" and f"{frame.sha256}.gif" in made:
-            converted.files[paths.converted(frame.sha256)] = made[f"{frame.sha256}.gif"]
+        if frame.format != "gif":
+            older = f"{frame.sha256}.gif"  # also of one that is turned: older versions did not
+            names = [name for name in (frame.converted_name, older) if name in made]
+            converted.files |= {paths.converted(name): made[name] for name in names}
     frames.add(paths.mark)
     return frames, converted
 

@@ -5,7 +5,8 @@ Positions are indexes into the buffer given, which may hold other things before 
 picture and may break off inside it.
 
 Sources: GIF89a (CompuServe 1990), PNG (W3C, 3rd edition, section 5), JPEG (ITU-T T.81, annex B;
-CIPA DC-007 for pictures of several images), WebP (RFC 9649), BMP (Microsoft, BITMAPFILEHEADER).
+CIPA DC-007 for pictures of several images, CIPA DC-008 for their Exif), WebP (RFC 9649), BMP (Microsoft,
+BITMAPFILEHEADER).
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from mmap import mmap
 from typing import NamedTuple
+
+from imagetl_luigi.exif import UPRIGHT, as_shown, read_orientation
 
 Buffer = bytes | mmap
 """What is walked: bytes in memory, or a file mapped into it."""
@@ -24,6 +28,9 @@ LONGEST_SIGNATURE = 30
 
 EXTENSIONS = {"gif": "gif", "png": "png", "jpeg": "jpg", "webp": "webp", "bmp": "bmp", "unknown": "bin"}
 """File name extension of each format."""
+
+TURNABLE = frozenset({"jpeg", "png"})
+"""Formats whose pictures may say that they are to be turned before they are shown. Browsers do not turn a WebP."""
 
 START = rb"GIF8[79]a|\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF(?s:.{4})WEBP|BM(?s:.{12})[\x28\x34\x38\x40\x6c\x7c]\0\0\0"
 """Regular expression for what a known picture may begin with; `sniff` tells whether it does."""
@@ -42,12 +49,16 @@ class PastEnd(Exception):
 
 
 class Picture(NamedTuple):
-    """A whole picture in a buffer: its end, its size in pixels, and whether each of them is painted."""
+    """A whole picture in a buffer. Width and height are pixels of it as it is shown.
+
+    Opaque is one that paints every pixel; the orientation is how it is stored (`exif`).
+    """
 
     end: int
     width: int
     height: int
     opaque: bool
+    orientation: int = UPRIGHT
 
 
 class Gif(NamedTuple):
@@ -188,33 +199,46 @@ def _walk_png(buffer: Buffer, start: int) -> Picture:
     kind, width, height = struct.unpack_from(">4sII", buffer, start + 12)
     if kind != b"IHDR":
         raise Malformed
-    position = start + 8
+    position, orientation = start + 8, None
     while kind != b"IEND":
         _reach(buffer, position + 8)
         length, kind = struct.unpack_from(">I4s", buffer, position)
         if length > 0x7FFFFFFF or not kind.isalpha():
             raise Malformed
+        if orientation is None and kind in (b"eXIf", b"IDAT"):  # behind the first IDAT browsers do not look for it
+            orientation = read_orientation(buffer, position + 8, position + 8 + length) if kind == b"eXIf" else UPRIGHT
         position += 12 + length
     _reach(buffer, position)
     if buffer[position - 12 : position] != _PNG_END:
         raise Malformed
-    return Picture(position, width, height, False)
+    orientation = orientation or UPRIGHT
+    return Picture(position, *as_shown(width, height, orientation), False, orientation)
 
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 """A marker after entropy-coded data: no stuffed byte, no restart marker, no fill byte (T.81, B.1.1)."""
 
 
+@dataclass
+class _JpegHeader:
+    """What the segments before the first scan of an image have said so far."""
+
+    size: tuple[int, int] | None = None
+    orientation: int | None = None
+    several: bool = False
+
+
 def _walk_jpeg(buffer: Buffer, start: int) -> Picture:
-    end, size, several = _jpeg_image(buffer, start)
+    picture, several = _jpeg_image(buffer, start)
+    end = picture.end
     while several and buffer[end : end + 3] == b"\xff\xd8\xff":  # the next image of the same file
-        end, _, several = _jpeg_image(buffer, end)
-    return Picture(end, *size, False)
+        (end, *_), several = _jpeg_image(buffer, end)
+    return picture._replace(end=end)
 
 
-def _jpeg_image(buffer: Buffer, start: int) -> tuple[int, tuple[int, int], bool]:
-    """The end and the size of one image, and whether it says that its file holds several."""
-    position, size, several = start + 2, None, False
+def _jpeg_image(buffer: Buffer, start: int) -> tuple[Picture, bool]:
+    """One image, and whether it says that its file holds several."""
+    position, header = start + 2, _JpegHeader()
     while True:
         _reach(buffer, position + 2)
         lead, marker = buffer[position], buffer[position + 1]
@@ -228,33 +252,37 @@ def _jpeg_image(buffer: Buffer, start: int) -> tuple[int, tuple[int, int], bool]
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # these stand alone
             position += 2
         else:
-            position, several, size = _jpeg_segment(buffer, position, several, size)
-    if size is None:
+            position = _jpeg_segment(buffer, position, header)
+    if header.size is None:
         raise Malformed
-    return position, size, several
+    orientation = header.orientation or UPRIGHT
+    return Picture(position, *as_shown(*header.size, orientation), False, orientation), header.several
 
 
-def _jpeg_segment(
-    buffer: Buffer, position: int, several: bool, size: tuple[int, int] | None
-) -> tuple[int, bool, tuple[int, int] | None]:
-    """Go over one marker segment, and over the entropy-coded data if it is a scan."""
+def _jpeg_segment(buffer: Buffer, position: int, header: _JpegHeader) -> int:
+    """Go over one marker segment, and over the entropy-coded data if it is a scan; return its end."""
     marker = buffer[position + 1]
     _reach(buffer, position + 4)
     (length,) = struct.unpack_from(">H", buffer, position + 2)
     if length < 2:
         raise Malformed
+    data = position + 4
+    end: int = position + 2 + length
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header (B.2.2)
-        _reach(buffer, position + 9)
-        height, width = struct.unpack_from(">HH", buffer, position + 5)
-        size = size or (width, height)
-    several = several or (marker == 0xE2 and buffer[position + 4 : position + 8] == b"MPF\0")
-    position += 2 + length
-    if marker == 0xDA:
-        found = _JPEG_MARKER.search(buffer, position)
+        _reach(buffer, data + 5)
+        height, width = struct.unpack_from(">HH", buffer, data + 1)
+        header.size = header.size or (width, height)
+    elif marker == 0xE1 and header.orientation is None and buffer[data : data + 5] == b"Exif\0" and end > data + 6:
+        header.orientation = read_orientation(buffer, data + 6, end)  # behind a fill byte
+    elif marker == 0xE2 and buffer[data : data + 4] == b"MPF\0":
+        header.several = True
+    elif marker == 0xDA:
+        header.orientation = header.orientation or UPRIGHT  # browsers do not look for it any more
+        found = _JPEG_MARKER.search(buffer, end)
         if not found:
             raise PastEnd(len(buffer) + 1)
-        position = found.start()
-    return position, several, size
+        end = found.start()
+    return end
 
 
 def _walk_webp(buffer: Buffer, start: int) -> Picture:

@@ -12,6 +12,7 @@ import luigi
 from imagetl_luigi import logs, storage
 from imagetl_luigi.contact_sheet import Layout
 from imagetl_luigi.errors import FrameError, ImagetlError
+from imagetl_luigi.exif import UPRIGHT
 from imagetl_luigi.parameters import WholeNumberParameter
 from imagetl_luigi.prefetch import Read, SharedReads
 from imagetl_luigi.storage import Piece
@@ -80,6 +81,7 @@ class ConvertFrame(ImagetlTask):
     """Turn a frame that is no GIF into one of at most 256 colours."""
 
     frame = luigi.Parameter(description="frame file")
+    orientation = WholeNumberParameter(default=UPRIGHT, description="how it is stored, from 1, upright, to 8")
     path = luigi.Parameter(description="GIF file to write")
 
     def output(self) -> FileTarget:
@@ -87,10 +89,10 @@ class ConvertFrame(ImagetlTask):
         return FileTarget(self.path)
 
     def run(self) -> None:
-        """Decode and quantise it. Raises FrameError if it cannot be decoded."""
+        """Decode, quantise and turn it. Raises FrameError if it cannot be decoded."""
         from imagetl_luigi.still import still_to_gif  # imports imageio, which GIF frames do without
 
-        picture = still_to_gif(storage.read_bytes(self.frame), self.frame)
+        picture = still_to_gif(storage.read_bytes(self.frame), self.frame, self.orientation)
         with storage.atomic_write(self.path) as file:
             file.write(picture)
 
@@ -98,7 +100,7 @@ class ConvertFrame(ImagetlTask):
 class DrawRow(ImagetlTask):
     """Draw one row of the contact sheet, a picture of many frames."""
 
-    frames = luigi.ListParameter(description="path, bytes and SHA-256 of each frame file, in order")
+    frames = luigi.ListParameter(description="path, bytes, SHA-256 and orientation of each frame file, in order")
     count = WholeNumberParameter(description="frames of the whole sheet")
     width = WholeNumberParameter(description="pixels of the canvas that holds every frame")
     height = WholeNumberParameter(description="pixels of the canvas that holds every frame")
@@ -121,13 +123,13 @@ class DrawRow(ImagetlTask):
         from imagetl_luigi.sheet_drawing import draw_row  # imports Pillow
 
         layout = Layout.of(self.count, self.width, self.height)
-        pieces = (Piece(path, 0, length) for path, length, _ in self.frames)
+        pieces = (Piece(path, 0, length) for path, length, *_ in self.frames)
         with contextlib.closing(storage.read_ahead(pieces)) as contents:
             storage.write_bytes(self.path, draw_row(map(self._checked, self.frames, contents), layout, self.step))
 
-    def _checked(self, frame: tuple[str, int, str], data: bytes) -> bytes:
-        path, _, sha256 = frame
+    def _checked(self, frame: tuple[str, int, str, int], data: bytes) -> tuple[bytes, int]:
+        path, _, sha256, orientation = frame
         if hashlib.sha256(data).hexdigest() != sha256:
             storage.remove(path)
             raise FrameError(f"{path} is not what the manifest says, so it was removed; run again")
-        return data
+        return data, orientation

@@ -48,12 +48,12 @@ class DrawThumbnail(ImagetlTask):
         from imagetl_luigi.thumbnail import thumbnail  # imports Pillow
 
         try:
-            picture = newest_picture(self.workspace, self.gif, self.frame_bytes)
+            picture, orientation = newest_picture(self.workspace, self.gif, self.frame_bytes)
         except StorageError as error:
             if storage.is_remote(self.workspace):
                 raise
             raise FrameError(str(error)) from error  # of this workspace alone
-        storage.write_bytes(self.path, thumbnail(picture, self.workspace, self.frame_pixels))
+        storage.write_bytes(self.path, thumbnail(picture, orientation, self.workspace, self.frame_pixels))
 
 
 class Gallery(SettledTask):

@@ -40,7 +40,7 @@ def read_gifs(manifest: Manifest, paths: Workspace) -> Generator[bytes]:
 def _place(frame: Frame, paths: Workspace, from_stream: bool) -> Piece:
     """Where the GIF of a frame is found."""
     if frame.format != "gif":
-        return Piece(paths.converted(frame.sha256), 0, _longest_gif(frame))
+        return Piece(paths.converted(frame.converted_name), 0, _longest_gif(frame))
     if from_stream:
         return Piece(paths.data_file, frame.offset, frame.length)
     return Piece(paths.frame(frame.name), 0, frame.length)

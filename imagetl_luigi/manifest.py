@@ -1,7 +1,7 @@
 """manifest.json: what Split found, one line a frame, for the stages that follow.
 
     {
-    "schema": 1,
+    "schema": 2,
     "source": {"url": …, "etag": …, "last_modified": …, "length": …, "sha256": …, "fetched_at": …},
     "fingerprint": …,  "delimiter": …,  "count": …,  "formats": {"gif": …},
     "width": …,  "height": …,  "opaque": …,  "digest": …,  "same_as": …,
@@ -9,6 +9,10 @@
     {"index": 0, "name": "frame_00.gif", "offset": 0, "length": …, "format": …, "width": …, "height": …, "sha256": …},
     …
     ]}
+
+Width and height are those of pictures as they are shown. A frame that is turned for it has its "orientation", too (see
+`exif`). A schema of 1 is that of older versions, which did not look for it; what they say of other formats than JPEG
+and PNG holds.
 
 It is written and read as a stream: what concerns all frames stands in the first lines, and nobody
 holds a hundred thousand frames in memory. `digest` depends on the frames alone, not on where they came from.
@@ -29,12 +33,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 from imagetl_luigi import storage
 from imagetl_luigi.errors import ManifestError
-from imagetl_luigi.formats import EXTENSIONS
+from imagetl_luigi.exif import ORIENTATIONS, UPRIGHT
+from imagetl_luigi.formats import EXTENSIONS, TURNABLE
 from imagetl_luigi.settings import MiB
 from imagetl_luigi.source import Source
 from imagetl_luigi.split import Span
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, SCHEMA)
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_LINE = 4 * 1024
 _LARGEST = 1 << 50  # bytes, pixels or frames
@@ -53,9 +59,16 @@ class Frame(NamedTuple):
     width: int | None
     height: int | None
     sha256: str
+    orientation: int = UPRIGHT
+
+    @property
+    def converted_name(self) -> str:
+        """File name of the GIF that is made of it, if it is none: by its content, and how it is turned."""
+        turn = "" if self.orientation == UPRIGHT else f"-{self.orientation}"
+        return f"{self.sha256}{turn}.gif"
 
 
-_TYPES = {(int, str, int, int, str, size, size, str) for size in (int, NoneType)}
+_TYPES = {(int, str, int, int, str, size, size, str, int) for size in (int, NoneType)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +76,18 @@ class Manifest:
     """What concerns all frames. `frames()` reads them.
 
     Attributes:
+        schema: of the file.
         fingerprint: of the data file that was split (`storage.fingerprint`).
         delimiter: with escapes, as the parameter is given.
         formats: how many frames there are of each format.
-        width, height: pixels of a canvas that holds every frame.
+        width, height: pixels of a canvas that holds every frame, as it is shown.
         opaque: every frame is a GIF that paints the whole canvas.
-        digest: SHA-256 over the SHA-256 and format of the frames, in order.
+        digest: SHA-256 over the SHA-256 and format of the frames, and how they are turned, in order.
         same_as: the night whose frames these are, if none were fetched for this one; see `nights`.
     """
 
     path: str
+    schema: int
     source: Source
     fingerprint: str
     delimiter: str
@@ -83,6 +98,11 @@ class Manifest:
     opaque: bool
     digest: str
     same_as: str | None = None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether an older version wrote it, which took no picture for turned, and there may be some."""
+        return self.schema < SCHEMA and not TURNABLE.isdisjoint(self.formats)
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in order.
@@ -130,7 +150,7 @@ class Manifest:
             frame = Frame(**found)
         except TypeError:
             frame = None
-        if frame is None or tuple(map(type, frame)) not in _TYPES:
+        if frame is None or tuple(map(type, frame)) not in _TYPES or frame.orientation not in ORIENTATIONS:
             raise self._damaged(f"frame {index} cannot be read")
         if frame.index != index or frame.name != frame_name(index, self.count, frame.format):
             raise self._damaged(f"frame {index} is listed as frame {frame.index}, {frame.name!r}")
@@ -191,11 +211,11 @@ def write_manifest(path: str, spans: Iterable[Span], *, source: Source, fingerpr
 
 def copy_manifest(manifest: Manifest, path: str, *, source: Source, same_as: str) -> None:
     """Write a manifest of the same frames from this source at `path`, whole or not at all."""
-    kept = [field.name for field in fields(manifest) if field.name not in ("path", "source", "same_as")]
+    kept = [field.name for field in fields(manifest) if field.name not in ("path", "schema", "source", "same_as")]
     same = {name: getattr(manifest, name) for name in kept}
     with contextlib.closing(storage.open_read(manifest.path)) as original, storage.atomic_write(path) as file:
         manifest.pass_head(original)
-        file.write(_head({"schema": SCHEMA, "source": asdict(source), **same, "same_as": same_as}))
+        file.write(_head({"schema": manifest.schema, "source": asdict(source), **same, "same_as": same_as}))
         shutil.copyfileobj(original, file, MiB)
 
 
@@ -221,8 +241,7 @@ def read_head(path: str) -> Manifest | None:
             "height": int(height),
             "opaque": bool(),
             "digest": str(),
-        } as found if schema == SCHEMA and _plausible(source, formats, count, width, height):
-            del found["schema"]
+        } as found if schema in _READABLE and _plausible(source, formats, count, width, height):
             try:
                 return Manifest(path=path, **found | {"source": Source(**source)})
             except TypeError:  # a field too many
@@ -256,15 +275,17 @@ def _head(head: dict[str, Any]) -> bytes:
 
 
 def _digest_line(frame: Frame | Span) -> bytes:
-    return f"{frame.sha256} {frame.format}\n".encode("ascii", "backslashreplace")
+    turn = "" if frame.orientation == UPRIGHT else f" {frame.orientation}"  # what is not turned is as it always was
+    return f"{frame.sha256} {frame.format}{turn}\n".encode("ascii", "backslashreplace")
 
 
 def _half_line(span: Span) -> str:
     """The line of a frame whose name is not known yet, behind its format; a tenth of the cost of json.dumps."""
     width, height = ("null", "null") if span.width is None else (span.width, span.height)
+    turn = "" if span.orientation == UPRIGHT else f', "orientation": {span.orientation}'
     return (
         f'{span.format} "offset": {span.offset}, "length": {span.length}, "format": "{span.format}", '
-        f'"width": {width}, "height": {height}, "sha256": "{span.sha256}"}}\n'
+        f'"width": {width}, "height": {height}, "sha256": "{span.sha256}"{turn}}}\n'
     )
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from imagetl_luigi import nights, storage
 from imagetl_luigi.errors import FrameError, ManifestError
+from imagetl_luigi.exif import UPRIGHT
 from imagetl_luigi.manifest import Frame, Manifest, read_manifest
 from imagetl_luigi.storage import Piece
 from imagetl_luigi.workspace import Workspace
@@ -17,8 +18,10 @@ from imagetl_luigi.workspace import Workspace
 ALLOWED = "[limits] frame_bytes allows {:,}"
 
 
-def newest_picture(place: str, gif: str, most: int) -> bytes:
-    """The last frame of the workspace `place`, byte for byte; if it is not there any more, the last picture of its GIF.
+def newest_picture(place: str, gif: str, most: int) -> tuple[bytes, int]:
+    """The last frame of the workspace `place`, byte for byte, and its orientation (`exif`).
+
+    If it is not there any more, it is the last picture of its GIF.
 
     Args:
         gif: name of its animation; empty if it has none.
@@ -36,11 +39,11 @@ def newest_picture(place: str, gif: str, most: int) -> bytes:
         for piece in _pieces(place, manifest, frame) if manifest and frame else ():
             data = _read(piece)
             if frame and hashlib.sha256(data).hexdigest() == frame.sha256:
-                return data
+                return data, frame.orientation
     if not gif:
         raise FrameError(f"{place} has no picture: its frames and its data file are gone; run its workflow again")
     with contextlib.closing(storage.open_read(os.path.join(place, gif))) as animation:
-        return last_picture(animation, os.path.join(place, gif), most)
+        return last_picture(animation, os.path.join(place, gif), most), UPRIGHT
 
 
 def last_picture(animation: BinaryIO, name: str, most: int) -> bytes:

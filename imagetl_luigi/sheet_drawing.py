@@ -31,21 +31,22 @@ class Findings:
     broken: list[int] = field(default_factory=list)
 
 
-def draw_row(frames: Iterable[bytes], layout: Layout, step: int) -> bytes:
+def draw_row(frames: Iterable[tuple[bytes, int]], layout: Layout, step: int) -> bytes:
     """The tiles of a row as a PNG, in which a text says what was found.
 
     Args:
-        frames: those of `layout.row(…, step)`, whole files of any format.
+        frames: those of `layout.row(…, step)`, whole files of any format, each with its orientation (`exif`).
     """
     row = Image.new("RGB", (layout.columns * layout.width, layout.height), GREY)
     found = Findings()
-    for position, data in enumerate(frames):
+    for position, (data, orientation) in enumerate(frames):
         found.delays.append(own_delay(data))
         tile, rest = divmod(position * step, layout.every)
         if rest:
             continue
         try:
-            row.paste(shrunk(data, layout.scale, LONGEST_SIDE), (tile * layout.width, 0))
+            tile_picture = shrunk(data, orientation, layout.scale, LONGEST_SIDE)
+            row.paste(tile_picture, (tile * layout.width, 0))
         except MemoryError:  # nothing is wrong with the frame
             raise
         except Exception:  # decoders raise what they like on damaged data

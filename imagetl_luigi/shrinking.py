@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from imagetl_luigi.errors import FrameError
 from imagetl_luigi.formats import EXTENSIONS
+from imagetl_luigi.turning import turned
 
 GREY = (128, 128, 128)
 """What shows where a frame is clear."""
@@ -18,10 +19,13 @@ Image.MAX_IMAGE_PIXELS = None  # [limits] frame_pixels is what holds, here and i
 _FORMATS = tuple(format for format in EXTENSIONS if format != "unknown")
 
 
-def shrunk(data: bytes, scale: float, longest: int, most: float = inf) -> Image.Image:
+def shrunk(data: bytes, orientation: int, scale: float, longest: int, most: float = inf) -> Image.Image:
     """The picture `data` (of an animation, the first) as RGB on grey, with each side `scale` times as long or shorter.
 
+    It is turned when it is small, which costs nothing.
+
     Args:
+        orientation: how it is stored (`exif`).
         longest: pixels that a side has at the most.
         most: pixels that the picture may have, if it comes from elsewhere than Split, which has looked.
 
@@ -37,9 +41,10 @@ def shrunk(data: bytes, scale: float, longest: int, most: float = inf) -> Image.
     factor = min(scale, longest / max(picture.size))
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     if picture.mode == "I;16":  # brightness of 16 bits; Pillow would take all above 255 for white
-        return picture.convert("I").resize(size, Image.Resampling.BOX).point(lambda level: level / 256).convert("RGB")
+        grey = picture.convert("I").resize(size, Image.Resampling.BOX).point(lambda level: level / 256)
+        return turned(grey.convert("RGB"), orientation)
     picture.draft("RGB", size)  # of a JPEG no more is decoded than that
-    return _on_grey(picture).resize(size, Image.Resampling.BOX)
+    return turned(_on_grey(picture).resize(size, Image.Resampling.BOX), orientation)
 
 
 def _on_grey(picture: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from imagetl_luigi.errors import ParameterError, SplitError
+from imagetl_luigi.exif import UPRIGHT
 from imagetl_luigi.formats import LONGEST_SIGNATURE, START, Buffer, Malformed, PastEnd, Picture, sniff, walk
 from imagetl_luigi.settings import Limits, MiB
 from imagetl_luigi.store import View
@@ -32,7 +33,10 @@ NEIGHBOURS = 64
 
 
 class Span(NamedTuple):
-    """Where a frame lies in the stream, and what it is. Sizes are None for an unknown format."""
+    """Where a frame lies in the stream, and what it is. Sizes are those as it is shown, and None for an unknown format.
+
+    The orientation is how it is stored (`exif`).
+    """
 
     offset: int
     length: int
@@ -41,6 +45,7 @@ class Span(NamedTuple):
     height: int | None
     opaque: bool
     sha256: str
+    orientation: int = UPRIGHT
 
 
 class _Cut(NamedTuple):
@@ -190,8 +195,8 @@ class _Window:
     def _span(self, cut: _Cut) -> Span:
         with memoryview(self.buffer) as view:
             digest = hashlib.sha256(view[cut.start : cut.end]).hexdigest()
-        _, width, height, opaque = cut.picture or (0, None, None, False)
-        return Span(self.base + cut.start, cut.end - cut.start, cut.format, width, height, opaque, digest)
+        _, width, height, opaque, orientation = cut.picture or (0, None, None, False, UPRIGHT)
+        return Span(self.base + cut.start, cut.end - cut.start, cut.format, width, height, opaque, digest, orientation)
 
     def _frame(self, start: int) -> _Cut:
         self._see(start + LONGEST_SIGNATURE)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imagetl_luigi.errors import FrameError
+from imagetl_luigi.exif import UPRIGHT
+from imagetl_luigi.turning import turned
 
 Image.MAX_IMAGE_PIXELS = None  # Split has held them to [limits] frame_pixels, which may be more than Pillow's own
 
@@ -20,12 +22,15 @@ _CLEAR = 255  # colour index of clear pixels
 _HALF = 128  # alpha from which on a pixel is painted
 
 
-def still_to_gif(data: bytes, name: str) -> bytes:
+def still_to_gif(data: bytes, name: str, orientation: int = UPRIGHT) -> bytes:
     """Decode the picture `data` (of an animation, the first) and quantise it to a GIF of at most 256 colours.
 
     A picture of no more colours than that stays as it is. Pixels of 16 bits are scaled to 8 by a
     fixed factor, so that brightness stays comparable from frame to frame. Pixels that are at least
-    half transparent become transparent, the others opaque. Orientation tags are not applied.
+    half transparent become transparent, the others opaque. It is turned last, when a pixel is one byte.
+
+    Args:
+        orientation: how it is stored, from `exif`; what the file itself says of it is not looked at.
 
     Raises:
         FrameError: imageio cannot decode it; the message names the frame `name`.
@@ -44,7 +49,7 @@ def still_to_gif(data: bytes, name: str) -> bytes:
     )
     indexes = np.full(clear.shape, _CLEAR, np.uint8)
     indexes[~clear] = np.asarray(painted)[0]
-    picture = Image.fromarray(indexes)
+    picture = turned(Image.fromarray(indexes), orientation)
     picture.putpalette(painted.getpalette() or [])
     out = io.BytesIO()
     picture.save(out, "GIF", optimize=False, **({"transparency": _CLEAR} if clear.any() else {}))

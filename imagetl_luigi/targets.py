@@ -78,11 +78,17 @@ class ManifestTarget(FileTarget):
         return manifest is not None and manifest.fingerprint == storage.fingerprint(self._data_file)
 
     def read(self) -> Manifest | None:
-        """The manifest, unless it is of something else. That the data file is gone by now is no matter."""
+        """The manifest, unless it is of something else. That the data file is gone by now is no matter.
+
+        One of an older version, which took no picture for turned, counts only if there is nothing to split again.
+        """
         manifest = read_manifest(self.path)
         if manifest is None or (manifest.source.url, manifest.delimiter) != (self._url, self._delimiter):
             return None
-        return manifest if storage.fingerprint(self._data_file) in (None, manifest.fingerprint) else None
+        found = storage.fingerprint(self._data_file)
+        if found is None:
+            return manifest
+        return manifest if found == manifest.fingerprint and not manifest.outdated else None
 
 
 class FramesTarget(luigi.Target):

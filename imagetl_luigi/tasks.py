@@ -197,6 +197,8 @@ class CombineGif(ImagetlStage):
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         target = self.output()
+        if not self.verify and target.exists():  # splitting again has found the same frames
+            return
         manifest = read_whole(target.manifest)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, self.working_paths())
@@ -210,7 +212,7 @@ class CombineGif(ImagetlStage):
         manifest = self.output().manifest.read()
         if manifest is None or set(manifest.formats) <= {"gif", "unknown"}:
             return None
-        wanted = {f"{frame.sha256}.gif" for frame in manifest.frames() if frame.format not in ("gif", "unknown")}
+        wanted = {frame.converted_name for frame in manifest.frames() if frame.format not in ("gif", "unknown")}
         there = storage.sizes(self.paths().converted_folder)
         return Mapped(ConvertFrame.get_task_family(), len(wanted), len(wanted & there.keys()))
 
@@ -247,9 +249,9 @@ class CombineGif(ImagetlStage):
                     f"(GIF, PNG, JPEG, WebP, BMP), so the frames cannot be combined; "
                     f"look at {paths.frame(frame.name)}"
                 )
-            path = paths.converted(frame.sha256)
-            if frame.format != "gif" and f"{frame.sha256}.gif" not in there:
-                wanted[path] = ConvertFrame(frame=paths.frame(frame.name), path=path)
+            if frame.format != "gif" and frame.converted_name not in there:
+                path = paths.converted(frame.converted_name)
+                wanted[path] = ConvertFrame(frame=paths.frame(frame.name), orientation=frame.orientation, path=path)
         failures = self.on_dask(wanted.values(), len(wanted), config.dask().settings(), manifest)
         if failures:
             raise FrameError(f"{len(failures):,} frames cannot be converted, the first: {reason(failures[0])}")

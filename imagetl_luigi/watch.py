@@ -145,7 +145,7 @@ class WatchPage(ImagetlStage):
         return [
             DrawRow(
                 frames=[
-                    (paths.frame(frame.name), frame.length, frame.sha256)
+                    (paths.frame(frame.name), frame.length, frame.sha256, frame.orientation)
                     for frame in map(frames.__getitem__, layout.row(number, step))
                 ],
                 count=manifest.count,

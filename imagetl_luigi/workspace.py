@@ -83,9 +83,9 @@ class Workspace:
         """The folder of the GIFs made of frames of other formats."""
         return os.path.join(self.root, "converted")
 
-    def converted(self, sha256: str) -> str:
-        """The GIF made of a frame of another format, named by the frame's content."""
-        return os.path.join(self.converted_folder, f"{sha256}.gif")
+    def converted(self, name: str) -> str:
+        """The GIF made of a frame of another format; `Frame.converted_name` is its name."""
+        return os.path.join(self.converted_folder, name)
 
     @property
     def page(self) -> str:
