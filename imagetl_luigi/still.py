@@ -5,10 +5,13 @@ GIF frames never come here: importing this module imports imageio and numpy.
 
 from __future__ import annotations
 
+import contextlib
 import io
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+from imageio.plugins.pillow import PillowPlugin
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +23,15 @@ Image.MAX_IMAGE_PIXELS = None  # Split has held them to [limits] frame_pixels, w
 
 _CLEAR = 255  # colour index of clear pixels
 _HALF = 128  # alpha from which on a pixel is painted
+
+
+class _Reader(PillowPlugin):
+    """imageio's reader with Pillow, which would give up a picture whose Exif is damaged; nobody needs it here."""
+
+    def metadata(self, index: int | None = None, exclude_applied: bool = True) -> dict[str, Any]:
+        """What Pillow says of the picture that it is at."""
+        picture: Any = self._image
+        return {**picture.info, "mode": picture.mode}
 
 
 def still_to_gif(data: bytes, name: str, orientation: int = UPRIGHT) -> bytes:
@@ -57,15 +69,16 @@ def still_to_gif(data: bytes, name: str, orientation: int = UPRIGHT) -> bytes:
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The picture as an array of shape (height, width, 4), red, green, blue and alpha from 0 to 255.
+    """The picture as it is stored, as an array of shape (height, width, 4): red, green, blue and alpha from 0 to 255.
 
     What cannot be decoded raises what the decoder likes.
     """
-    # without the plugin's name imageio would offer damaged data to every decoder that is installed
-    about = iio.immeta(data, index=0, plugin="pillow")
-    if about["mode"] != "I;16":  # of 16 bits is only grey; of colours Pillow gives the upper 8
-        return np.asarray(iio.imread(data, index=0, plugin="pillow", mode="RGBA"))
-    pixels = np.asarray(iio.imread(data, index=0, plugin="pillow"))
+    # without a plugin imageio would offer damaged data to every decoder that is installed
+    with contextlib.closing(iio.imopen(data, "r", plugin=_Reader)) as file:
+        about = file.metadata()
+        if about["mode"] != "I;16":  # of 16 bits is only grey; of colours Pillow gives the upper 8
+            return np.asarray(file.read(index=0, mode="RGBA"))
+        pixels = np.asarray(file.read(index=0))
     grey = (pixels >> 8).astype(np.uint8)
     alpha = np.full(pixels.shape, 255, np.uint8)
     alpha[pixels == about.get("transparency")] = 0
