@@ -53,7 +53,7 @@ class DrawThumbnail(ImagetlTask):
             if storage.is_remote(self.workspace):
                 raise
             raise FrameError(str(error)) from error  # of this workspace alone
-        storage.write_bytes(self.path, thumbnail(picture, orientation, self.workspace, self.frame_pixels))
+        storage.write_bytes(self.path, thumbnail(picture, self.workspace, self.frame_pixels, orientation))
 
 
 class Gallery(SettledTask):

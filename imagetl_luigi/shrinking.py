@@ -8,6 +8,7 @@ from math import inf
 from PIL import Image, UnidentifiedImageError
 
 from imagetl_luigi.errors import FrameError
+from imagetl_luigi.exif import UPRIGHT
 from imagetl_luigi.formats import EXTENSIONS
 from imagetl_luigi.turning import turned
 
@@ -19,14 +20,14 @@ Image.MAX_IMAGE_PIXELS = None  # [limits] frame_pixels is what holds, here and i
 _FORMATS = tuple(format for format in EXTENSIONS if format != "unknown")
 
 
-def shrunk(data: bytes, orientation: int, scale: float, longest: int, most: float = inf) -> Image.Image:
+def shrunk(data: bytes, scale: float, longest: int, *, orientation: int = UPRIGHT, most: float = inf) -> Image.Image:
     """The picture `data` (of an animation, the first) as RGB on grey, with each side `scale` times as long or shorter.
 
     It is turned when it is small, which costs nothing.
 
     Args:
-        orientation: how it is stored (`exif`).
         longest: pixels that a side has at the most.
+        orientation: how it is stored (`exif`).
         most: pixels that the picture may have, if it comes from elsewhere than Split, which has looked.
 
     Raises:

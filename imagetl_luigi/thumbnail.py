@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from imagetl_luigi.errors import FrameError
+from imagetl_luigi.exif import UPRIGHT
 from imagetl_luigi.shrinking import shrunk
 
 SIDE = 320
@@ -13,18 +14,18 @@ SIDE = 320
 _QUALITY = 80
 
 
-def thumbnail(data: bytes, orientation: int, name: str, most: int) -> bytes:
+def thumbnail(data: bytes, name: str, most: int, orientation: int = UPRIGHT) -> bytes:
     """A JPEG of the picture `data`, on a mid grey where it is transparent.
 
     Args:
-        orientation: how it is stored (`exif`).
         most: pixels that it may have.
+        orientation: how it is stored (`exif`).
 
     Raises:
         FrameError: it cannot be decoded; the message names it by `name`.
     """
     try:
-        picture = shrunk(data, orientation, 1, SIDE, most)
+        picture = shrunk(data, 1, SIDE, orientation=orientation, most=most)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like on damaged data

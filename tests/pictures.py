@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -31,6 +34,36 @@ def encode(picture: Image.Image, format: str, **options: Any) -> bytes:
 def gif(size: tuple[int, int] = (12, 8), seed: int = 0, colours: int = 16, **options: Any) -> bytes:
     """A GIF of one picture of random pixels."""
     return encode(noise(size, seed, colours), "GIF", **options)
+
+
+def exif_of(orientation: int, order: str = "<", *, kind: int = 3, count: int = 1) -> bytes:
+    """Exif that holds the orientation and nothing else, as a TIFF structure (TIFF 6.0, section 2)."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    return head + struct.pack(order + "HHHIHHI", 1, 0x112, kind, count, orientation, 0, 0)
+
+
+def with_exif(picture: bytes, exif: bytes) -> bytes:
+    """A JPEG or PNG with Exif in it, where cameras and programs put it; its pixels stay as they are."""
+    if picture.startswith(b"\xff\xd8"):
+        return picture[:2] + struct.pack(">BBH6s", 0xFF, 0xE1, len(exif) + 8, b"Exif\0\0") + exif + picture[2:]
+    chunk = struct.pack(">I4s", len(exif), b"eXIf") + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    at = picture.index(b"IDAT") - 4
+    return picture[:at] + chunk + picture[at:]
+
+
+def as_shown(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Rows of pixels as they are shown, by where the stored first row and first column are then (Exif, Orientation)."""
+    on_its_side = np.swapaxes(stored, 0, 1)
+    return {
+        1: stored,  # top, left
+        2: stored[:, ::-1],  # top, right
+        3: stored[::-1, ::-1],  # bottom, right
+        4: stored[::-1],  # bottom, left
+        5: on_its_side,  # left, top
+        6: on_its_side[:, ::-1],  # right, top
+        7: on_its_side[::-1, ::-1],  # right, bottom
+        8: on_its_side[::-1],  # left, bottom
+    }[orientation]
 
 
 def raw_gif(

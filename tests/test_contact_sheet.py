@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encode, every_kind, gif
+from pictures import as_shown, encode, every_kind, exif_of, gif, noise, with_exif
 from PIL import Image
 
 from imagetl_luigi.contact_sheet import LONGEST_SIDE, MOST_TILES, Layout
@@ -43,7 +44,7 @@ def colours(count: int) -> list[tuple[int, int, int]]:
 
 
 def drawn(frames: list[bytes], layout: Layout, step: int) -> tuple[Image.Image, Findings]:
-    rows = (draw_row([frames[at] for at in layout.row(row, step)], layout, step) for row in range(layout.rows))
+    rows = (draw_row([(frames[at], 1) for at in layout.row(row, step)], layout, step) for row in range(layout.rows))
     sheet, found = join_rows(rows, layout, step, MARK)
     return Image.open(io.BytesIO(sheet)), found
 
@@ -137,3 +138,38 @@ def test_a_clear_pixel_is_grey_to_the_degree_that_it_is_clear() -> None:
 def test_what_is_no_picture_of_a_known_format_is_refused(data: bytes) -> None:
     with pytest.raises(Exception, match="it is no picture of a known format"):
         shrunk(data, 1, 96)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(noise().convert("RGB"), "PNG"),
+        encode(noise().convert("RGB"), "JPEG", quality=95),
+        encode(noise((768, 512)).convert("RGB"), "JPEG"),
+        encode(Image.new("I;16", (12, 8), 30_000), "PNG"),
+        encode(Image.new("RGBA", (12, 8), (255, 0, 0, 128)), "PNG"),
+    ],
+    ids=["PNG", "JPEG", "JPEG of which an eighth is decoded", "16 bits", "half clear"],
+)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_turned_by_the_orientation_and_not_by_what_the_file_says(data: bytes, orientation: int) -> None:
+    upright = np.asarray(shrunk(with_exif(data, exif_of(6)), 1, 96))
+    small = shrunk(data, 1, 96, orientation=orientation)
+    assert np.array_equal(np.asarray(small), as_shown(upright, orientation))
+
+
+def test_a_frame_that_lies_on_its_side_fits_into_its_tile() -> None:
+    wide = Image.new("RGB", (30, 40), (250, 10, 10))
+    wide.paste((10, 10, 250), (0, 20, 30, 40))
+    layout = Layout.of(1, 40, 30)
+    row = Image.open(io.BytesIO(draw_row([(encode(wide, "PNG"), 8)], layout, 1)))
+    assert row.size == (96, 72)
+    assert [near(row.getpixel(at), (250, 10, 10)) for at in ((2, 2), (45, 69))] == [True] * 2
+    assert [near(row.getpixel(at), (10, 10, 250)) for at in ((50, 2), (93, 69))] == [True] * 2
+
+
+@pytest.mark.parametrize("exif", [b"", b"M", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0" + b"\xff" * 60])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_a_frame_whose_exif_is_damaged_is_one_like_any_other(format: str, exif: bytes) -> None:
+    data = encode(noise().convert("RGB"), format)
+    assert shrunk(with_exif(data, exif), 1, 96).tobytes() == shrunk(data, 1, 96).tobytes()

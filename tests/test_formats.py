@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encode, every_kind, raw_gif
+from pictures import encode, every_kind, exif_of, raw_gif, with_exif
 from PIL import Image
 
 from imagetl_luigi.formats import (
@@ -188,6 +188,74 @@ def test_the_first_picture_of_a_gif_counts_and_its_end_is_the_end_of_all() -> No
 )
 def test_odd_but_right_jpegs_are_walked(data: bytes) -> None:
     assert walk("jpeg", data, 0) == Picture(len(data), 3, 2, False)
+
+
+@pytest.mark.parametrize(
+    "kind", ["png", "png with alpha", "jpeg baseline", "jpeg progressive", "jpeg of several images"]
+)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_picture_as_it_is_shown(kind: str, orientation: int) -> None:
+    data = with_exif(KINDS[kind], exif_of(orientation))
+    size = (8, 12) if orientation > 4 else (12, 8)
+    assert walk(kind.split()[0], b"before" + data, 6) == Picture(6 + len(data), *size, False, orientation)
+
+
+def app1(orientation: int, header: bytes = b"Exif\0\0") -> tuple[int, bytes]:
+    return 0xE1, header + exif_of(orientation)
+
+
+FRAME, SCAN = (0xC0, b"\x08\0\x02\0\x03\1\0\0\0"), (0xDA, b"\1\0\0\0\x3f\0")
+XMP = (0xE1, b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="3"/>')
+
+
+# What Chromium 156 does with each; Pillow and ffmpeg differ in some.
+@pytest.mark.parametrize(
+    ("data", "orientation"),
+    [
+        (jpeg(XMP, app1(6)), 6),
+        (jpeg(FRAME, app1(6)), 6),
+        (jpeg(app1(6), app1(3)), 6),
+        (jpeg(app1(0), app1(6)), 1),
+        (jpeg((0xE1, b"Exif\0\0"), app1(6)), 6),
+        (jpeg(app1(6, b"Exif\0\1")), 6),
+        (jpeg(XMP), 1),
+        (jpeg(app1(6, b"EXIF\0\0")), 1),
+        (jpeg(app1(6, b"Exif\0")), 1),
+        (jpeg((0xE2, app1(6)[1])), 1),
+        (jpeg(FRAME, SCAN, app1(6)), 1),
+    ],
+    ids=[
+        *("XMP before it", "behind the frame header", "two, the first counts", "also if it is damaged"),
+        *("an empty one is none", "fill byte", "XMP alone", "capitals", "half a header", "APP2", "behind a scan"),
+    ],
+)
+def test_exif_is_found_where_browsers_find_it(data: bytes, orientation: int) -> None:
+    size = (2, 3) if orientation > 4 else (3, 2)
+    assert walk("jpeg", data, 0) == Picture(len(data), *size, False, orientation)
+
+
+def test_of_several_images_the_first_says_how_all_are_turned() -> None:
+    several = (0xE2, b"MPF\0")
+    data = jpeg(several, app1(6)) + jpeg(several, app1(3)) + jpeg(several)
+    assert walk("jpeg", data, 0) == Picture(len(data), 2, 3, False, 6)
+    data = jpeg(several) + jpeg(several, app1(6))
+    assert walk("jpeg", data, 0) == Picture(len(data), 3, 2, False, 1)
+
+
+def test_exif_behind_the_pixels_of_a_png_is_not_looked_at() -> None:
+    data = with_exif(KINDS["png"], exif_of(6))
+    end = data.index(b"IDAT") - 4
+    begin = data.index(b"eXIf") - 4
+    later = data[:begin] + data[end:-12] + data[begin:end] + data[-12:]
+    assert walk("png", later, 0) == Picture(len(data), 12, 8, False, 1)
+    twice = with_exif(with_exif(KINDS["png"], exif_of(0)), exif_of(6))
+    assert walk("png", twice, 0).orientation == 1
+
+
+def test_a_webp_is_not_turned_as_browsers_do_not_either() -> None:
+    data = encode(Image.new("RGB", (12, 8)), "WEBP", exif=exif_of(6))
+    assert b"EXIF" in data
+    assert walk("webp", data, 0) == Picture(len(data), 12, 8, False, 1)
 
 
 def test_any_number_of_images_may_follow_each_other_in_a_jpeg() -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagetl_luigi.errors import ManifestError, SplitError
+from imagetl_luigi.exif import ORIENTATIONS
 from imagetl_luigi.formats import EXTENSIONS
 from imagetl_luigi.manifest import Manifest, copy_manifest, frame_name, read_manifest, write_manifest
 from imagetl_luigi.source import Source
@@ -20,9 +21,12 @@ HASH = "0123456789abcdef" * 4
 
 sides = st.integers(0, 1 << 32)
 hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
-known = st.builds(Span, sides, sides, st.sampled_from(sorted(EXTENSIONS)), sides, sides, st.booleans(), hashes)
+orientations = st.sampled_from(ORIENTATIONS)
+known = st.builds(
+    Span, sides, sides, st.sampled_from(sorted(EXTENSIONS)), sides, sides, st.booleans(), hashes, orientations
+)
 unknown = st.builds(
-    Span, sides, sides, st.just("unknown"), width=st.none(), height=st.none(), opaque=st.just(False), sha256=hashes
+    Span, sides, sides, st.just("unknown"), st.none(), st.none(), st.just(False), sha256=hashes, orientation=st.just(1)
 )
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -52,7 +56,7 @@ def test_what_is_written_is_read_again(path: Path, spans: list[Span], delimiter:
     assert manifest.width == max((span.width or 0 for span in spans), default=0)
     assert manifest.height == max((span.height or 0 for span in spans), default=0)
     found = list(manifest.frames())
-    assert [(*frame[2:7], frame.sha256) for frame in found] == [(*span[:5], span.sha256) for span in spans]
+    assert [frame[2:] for frame in found] == [(*span[:5], *span[6:]) for span in spans]
     assert [frame.index for frame in found] == list(range(len(spans)))
 
 
@@ -80,7 +84,9 @@ def test_a_manifest_that_was_replaced_is_not_copied(path: Path) -> None:
 def test_the_file_is_json_with_a_line_for_each_frame(path: Path) -> None:
     manifest = write(path, [span(0), span(1, "jpeg"), span(2)])
     text = path.read_text()
-    assert json.loads(text)["frames"] == [frame._asdict() for frame in manifest.frames()]
+    assert [{**frame, "orientation": 1} for frame in json.loads(text)["frames"]] == [
+        frame._asdict() for frame in manifest.frames()
+    ]
     assert [json.loads(line.rstrip(","))["index"] for line in text.splitlines() if '"index"' in line] == [0, 1, 2]
 
 
@@ -205,7 +211,7 @@ def test_garbage_is_no_manifest(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"schema": 1', '"schema": 2'),
+        ('"schema": 2', '"schema": 3'),
         ('"count": 1', '"count": "1"'),
         ('"opaque": true', '"opaque": null'),
         ('"digest": "', '"more": 1, "digest": "'),
@@ -262,3 +268,46 @@ def test_a_head_that_cannot_be_is_none(field: str, value: object, path: Path) ->
     lines[number] = f"{json.dumps(field)}: {json.dumps(new)},\n"
     path.write_text("".join(lines))
     assert read_manifest(str(path)) is None
+
+
+def test_a_frame_that_is_turned_has_its_orientation_in_its_line_and_another_digest(path: Path) -> None:
+    upright = write(path, [span(0, "jpeg")])
+    text = path.read_text()
+    assert "orientation" not in text
+    manifest = write(path, [span(0, "jpeg")._replace(orientation=6)])
+    assert [frame.orientation for frame in manifest.frames()] == [6] == [manifest.last_frame().orientation]
+    assert manifest.digest != upright.digest
+    assert path.read_text().count('"orientation": 6}') == 1
+
+
+def test_gifs_made_of_frames_that_are_turned_have_other_names(path: Path) -> None:
+    spans = [span(0, "jpeg")._replace(orientation=orientation) for orientation in ORIENTATIONS]
+    names = [frame.converted_name for frame in write(path, spans).frames()]
+    assert names == [f"{0:064x}.gif", *(f"{0:064x}-{orientation}.gif" for orientation in range(2, 9))]
+
+
+@pytest.mark.parametrize("value", ["0", "9", "-1", "true", "null", '"6"', "6.0", "[6]"])
+def test_an_orientation_that_cannot_be_is_an_error(path: Path, value: str) -> None:
+    manifest = write(path, [span(0, "jpeg")._replace(orientation=6)])
+    path.write_text(path.read_text().replace('"orientation": 6', f'"orientation": {value}'))
+    with pytest.raises(ManifestError, match="is damaged: frame 0 cannot be read; remove it and run again"):
+        list(manifest.frames())
+
+
+@pytest.mark.parametrize(
+    ("format", "outdated"), [("jpeg", True), ("png", True), ("gif", False), ("webp", False), ("bmp", False)]
+)
+def test_one_of_an_older_version_is_read_and_outdated_if_frames_might_be_turned(
+    path: Path, format: str, outdated: bool
+) -> None:
+    manifest = write(path, [span(0, format), span(1)])
+    assert not manifest.outdated
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    older = read_manifest(str(path))
+    assert older == replace(manifest, schema=1)
+    assert older.outdated is outdated
+    assert list(older.frames()) == list(manifest.frames())
+    there = path.with_name("copy.json")
+    copy_manifest(older, str(there), source=SOURCE, same_as="2026-11-23")
+    copied = read_manifest(str(there))
+    assert copied and copied.schema == 1

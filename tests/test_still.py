@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pictures import encode, gif, noise
+from pictures import as_shown, encode, exif_of, gif, noise, with_exif
 from PIL import Image
 
 from imagetl_luigi.errors import FrameError
@@ -171,10 +171,37 @@ def test_of_an_animation_the_first_picture_is_taken(format: str) -> None:
     assert np.array_equal(converted(data)[..., :3], np.asarray(pictures[0]))
 
 
-def test_an_orientation_tag_is_not_applied() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert converted(encode(RGB, "PNG", exif=exif)).shape == (8, 12, 4)
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(RGB, "PNG"),
+        encode(with_clear_corner(RGB), "PNG"),
+        png_of_16_bits(RGB.convert("L")),
+        png_of_16_bits(with_clear_corner(RGB)),
+        encode(RGB, "BMP"),
+    ],
+    ids=["RGB", "RGBA", "16 bits, grey", "16 bits, RGBA", "BMP"],
+)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_turned_by_the_orientation(data: bytes, orientation: int) -> None:
+    result = still_to_gif(data, "frame_0", orientation)
+    assert np.array_equal(shown(result), as_shown(converted(data), orientation))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_what_the_file_says_of_it_does_not_count(format: str) -> None:
+    data = encode(RGB, format, exif=exif_of(6))
+    assert converted(data).shape == (8, 12, 4)
+
+
+DAMAGED = [b"", b"M", b"XX" + exif_of(6), b"II*\0\xff\xff\xff\xff", exif_of(6)[:-9], b"II*\0\x08\0\0\0" + b"\xff" * 60]
+
+
+@pytest.mark.parametrize("exif", DAMAGED, ids=["empty", "a byte", "header", "directory", "cut off", "garbage"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_a_picture_whose_exif_is_damaged_is_one_like_any_other(format: str, exif: bytes) -> None:
+    data = with_exif(encode(RGB, format), exif)
+    assert np.array_equal(converted(data), converted(encode(RGB, format)))
 
 
 @pytest.mark.parametrize("seed", range(3))

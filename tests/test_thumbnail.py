@@ -60,3 +60,10 @@ def test_no_picture_is_decoded_that_has_more_pixels_than_it_may() -> None:
     with pytest.raises(FrameError, match=r"it has 400 × 300 pixels; \[limits\] frame_pixels allows 119,999"):
         thumbnail(plain(RED, (400, 300)), "n/2026-11-01", 119_999)
     assert thumbnail(plain(RED, (400, 300)), "n/2026-11-01", 120_000)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_turned_by_the_orientation(orientation: int) -> None:
+    data = thumbnail(plain(RED, (1000, 500)), "n/2026-11-01", 4_000_000, orientation)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == ((160, 320) if orientation > 4 else (320, 160))

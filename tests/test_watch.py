@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import luigi
 import pytest
-from pictures import encode, gif, noise
+from pictures import encode, exif_of, gif, noise, with_exif
 from PIL import Image
 from s3 import S3
 from server import Server
@@ -92,6 +92,22 @@ def test_the_page_has_what_is_known_of_each_frame() -> None:
     assert found["broken"] == []
     for name, link in zip(found["name"], found["link"], strict=True):
         assert re.fullmatch(rf"\./frames/{name}\?[0-9a-f]{{8}}", link)
+
+
+def test_sizes_and_thumbnails_are_of_frames_as_they_are_shown() -> None:
+    shot = Image.new("RGB", (40, 30), (200, 0, 0))
+    shot.paste((0, 0, 200), (20, 0, 40, 30))
+    upright = with_exif(encode(shot, "JPEG", quality=100, subsampling=0), exif_of(6))
+    Path("cam.img").write_bytes(stream([upright] * 3))
+    assert made(watch())
+    found = data()
+    assert (found["width"], found["height"], found["size"]) == (30, 40, "30 × 40")
+    assert fact("Canvas") == "30 × 40 pixels"
+    with Image.open("w/contact-sheet.jpg") as sheet:
+        assert sheet.size == (found["sheet"]["columns"] * 72, 96)
+        for y, blue in ((20, False), (75, True)):
+            red, _, more = sheet.convert("RGB").getpixel((36, y))
+            assert (more > 150, red > 150) == (blue, not blue)
 
 
 def test_the_page_says_where_it_came_from(server: Server) -> None:
