@@ -45,8 +45,7 @@ def draw_row(frames: Iterable[tuple[bytes, int]], layout: Layout, step: int) -> 
         if rest:
             continue
         try:
-            small = shrunk(data, layout.scale, LONGEST_SIDE, orientation=orientation)
-            row.paste(small, (tile * layout.width, 0))
+            row.paste(shrunk(data, layout.scale, LONGEST_SIDE, orientation), (tile * layout.width, 0))
         except MemoryError:  # nothing is wrong with the frame
             raise
         except Exception:  # decoders raise what they like on damaged data

@@ -20,7 +20,7 @@ Image.MAX_IMAGE_PIXELS = None  # [limits] frame_pixels is what holds, here and i
 _FORMATS = tuple(format for format in EXTENSIONS if format != "unknown")
 
 
-def shrunk(data: bytes, scale: float, longest: int, *, orientation: int = UPRIGHT, most: float = inf) -> Image.Image:
+def shrunk(data: bytes, scale: float, longest: int, orientation: int = UPRIGHT, most: float = inf) -> Image.Image:
     """The picture `data` (of an animation, the first) as RGB on grey, with each side `scale` times as long or shorter.
 
     It is turned when it is small, which costs nothing.

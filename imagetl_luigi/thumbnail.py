@@ -25,7 +25,7 @@ def thumbnail(data: bytes, name: str, most: int, orientation: int = UPRIGHT) -> 
         FrameError: it cannot be decoded; the message names it by `name`.
     """
     try:
-        picture = shrunk(data, 1, SIDE, orientation=orientation, most=most)
+        picture = shrunk(data, 1, SIDE, orientation, most)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like on damaged data

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import Browser, browser  # noqa: F401 - the fixture
-from pictures import raw_gif
+from pictures import encode, exif_of, raw_gif, with_exif
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -616,18 +616,55 @@ def test_a_frame_that_cannot_be_decoded_is_said_so(page: Page, tmp_path: Path) -
     until(lambda: page.text("note") in ("damaged", "its file cannot be shown"))
 
 
-def test_a_jpeg_that_is_to_be_turned_is_shown_whole(page: Page, tmp_path: Path) -> None:
+ALL_ORIENTATIONS = range(1, 9)
+
+
+def quarters(format: str, orientation: int) -> bytes:
+    """A picture of four colours that is to be turned."""
+    drawn = Image.new("RGB", (24, 16), (200, 0, 0))
+    drawn.paste((0, 0, 200), (12, 0, 24, 16))
+    drawn.paste((0, 200, 0), (0, 8, 12, 16))
+    drawn.paste((200, 200, 0), (12, 8, 24, 16))
+    options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {}
+    return with_exif(encode(drawn, format, **options), exif_of(orientation))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_page_contact_sheet_and_gif_show_a_picture_that_is_to_be_turned_alike(
+    page: Page, tmp_path: Path, format: str
+) -> None:
+    folder = made(tmp_path, [quarters(format, orientation) for orientation in ALL_ORIENTATIONS])
+    page.open(folder)
+    sheet = Image.open(folder / "contact-sheet.jpg").convert("RGB")
+    columns = page.run("return data.sheet.columns")
+    with Image.open(folder / "clip.gif") as animation:
+        assert animation.size == (24, 24)  # holds those that lie and those that stand
+        for frame, orientation in enumerate(ALL_ORIENTATIONS):
+            until(lambda frame=frame: page.frame == frame)
+            animation.seek(frame)
+            drawn, seen = animation.convert("RGB"), page.browser.pixels("#stage")
+            width, height = (16, 24) if orientation > 4 else (24, 16)
+            assert page.run(f"return of(data.size, {frame})") == f"{width} × {height}"
+            for x, y in ((1, 1), (width - 2, 1), (1, height - 2), (width - 2, height - 2)):
+                shade = drawn.getpixel((x, y))
+                row, column = divmod(frame, columns)
+                assert near(
+                    seen.getpixel((int((x + 0.5) * seen.width / 24), int((y + 0.5) * seen.height / 24))), shade, 8
+                )
+                assert near(sheet.getpixel((column * 96 + 4 * x + 2, row * 96 + 4 * y + 2)), shade, 20)
+            page.browser.press(Keys.ARROW_RIGHT)
+
+
+def test_a_webp_is_turned_neither_on_the_page_nor_in_the_gif(page: Page, tmp_path: Path) -> None:
     drawn = Image.new("RGB", (24, 8), (200, 0, 0))
     drawn.paste((0, 0, 200), (12, 0, 24, 8))
-    turned = Image.Exif()
-    turned[0x112] = 6  # by a quarter
-    out = io.BytesIO()
-    drawn.save(out, "JPEG", exif=turned, quality=100, subsampling=0)
-    page.open(made(tmp_path, [out.getvalue()]))
+    folder = made(tmp_path, [encode(drawn, "WEBP", lossless=True, exif=exif_of(6))])
+    page.open(folder)
     until(lambda: page.frame == 0)
     seen = page.browser.pixels("#stage")
-    for end, shade in ((5, (200, 0, 0)), (seen.height - 6, (0, 0, 200))):
-        assert near(seen.crop((10, end, 11, end + 1)).getcolors()[0][1], shade, by=8)
+    assert near(seen.getpixel((5, 5)), (200, 0, 0)) and near(seen.getpixel((seen.width - 6, 5)), (0, 0, 200))
+    with Image.open(folder / "clip.gif") as animation:
+        assert animation.size == (24, 8)
 
 
 def test_without_scripts_there_are_the_animation_and_the_facts(page: Page, few: Path) -> None:
