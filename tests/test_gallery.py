@@ -12,7 +12,7 @@ from typing import Any
 import luigi
 import pytest
 from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream, plain
-from pictures import raw_gif
+from pictures import exif_of, raw_gif, with_exif
 from PIL import Image
 from workflow import build, changed, command, contents, versions
 
@@ -76,6 +76,15 @@ def test_it_leaves_a_page_and_a_picture_of_each_newest_frame_and_nothing_else_in
     assert new == {"index.html", *(f"_gallery/{name}" for name in pictures())}
     assert "2 nights from 1 November 2026 to 2 November 2026 · 4 frames · " in page()
     assert page().index("2 November 2026</a></h3>") < page().index("1 November 2026</a></h3>")
+
+
+def test_a_picture_that_is_to_be_turned_is_small_and_upright() -> None:
+    make_stream("n/cam", [with_exif(plain(RED, (400, 200), "JPEG"), exif_of(8))])
+    assert make()
+    (data,) = pictures().values()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (160, 320)
+    assert "200 × 400" in page()
 
 
 def test_run_again_it_does_nothing_and_a_new_night_adds_one_picture() -> None:
