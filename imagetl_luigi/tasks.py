@@ -197,8 +197,6 @@ class CombineGif(ImagetlStage):
     def run(self) -> None:
         """Combine them. Raises FrameError if a frame cannot be."""
         target = self.output()
-        if not self.verify and target.exists():  # splitting again has found the same frames
-            return
         manifest = read_whole(target.manifest)
         if set(manifest.formats) != {"gif"}:
             self._convert(manifest, self.working_paths())
