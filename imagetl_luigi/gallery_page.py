@@ -144,7 +144,7 @@ def _card(entry: Entry, pages: dict[datetime.date | None, str], pictures: set[st
 
 def _target(entry: Entry, pages: dict[datetime.date | None, str]) -> str:
     """The page of a workspace, or of the night whose frames it has; empty if there is none."""
-    if entry.gallery or entry.page:
+    if entry.page:
         return page.link(entry.name, INDEX)
     return page.link(pages[entry.same_as], INDEX) if entry.same_as in pages else ""
 

@@ -9,6 +9,7 @@ No frame is read, and none is listed: a workspace costs its listing, the head of
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import os
@@ -20,9 +21,9 @@ from functools import partial
 from itertools import islice
 
 from imagetl_luigi import gif, nights, storage
-from imagetl_luigi.errors import ImagetlError, ParameterError
+from imagetl_luigi.errors import ImagetlError, ParameterError, StorageError
 from imagetl_luigi.manifest import read_head
-from imagetl_luigi.page import parse_moment
+from imagetl_luigi.page import parse_moment, read_mark
 from imagetl_luigi.prefetch import REQUESTS
 from imagetl_luigi.workspace import place
 
@@ -77,7 +78,7 @@ class Entry:
         bytes: of all frames, or of the data file.
         gif, gif_bytes: name and size of the animation; empty if there is none.
         manifest: whether it has one that can be read.
-        page: whether it has an index.html; of a camera, whether that has one.
+        page: whether it has an index.html; of a camera, whether that has one of ours.
         same_as: the night whose frames these are, if it has none of its own.
         digest: stands for the frames (`Manifest.digest`); empty if there are none.
         nights: how many a camera has; 0 for what is none.
@@ -232,11 +233,18 @@ def _camera(root: str, name: str, files: dict[str, int], dates: list[datetime.da
         state=seen[0].state,
         date=seen[0].date,
         night=False,
-        page="index.html" in files and _MANIFEST not in files,
+        page="index.html" in files and _MANIFEST not in files and _is_ours(os.path.join(root, name, "index.html")),
         same_as=seen[0].same_as,
         nights=len(dates),
         gallery=_MANIFEST not in files and not os.path.islink(os.path.join(root, name)),
     )
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a page is one that we have made; somebody else's is not taken for the camera's."""
+    with contextlib.suppress(StorageError):
+        return read_mark(path) is not None
+    return False
 
 
 def _newest(camera: str, dates: list[datetime.date]) -> Iterator[Entry]:

@@ -221,6 +221,80 @@ def test_each_camera_has_a_page_of_its_own() -> None:
     assert "no animation" in page("c/harbour") and "no animation" not in page("c")
 
 
+@pytest.fixture(params=["somebody else's page", "a folder that cannot be written to"])
+def obstacle(request: pytest.FixtureRequest) -> Path:
+    """What keeps the camera "harbour", one of three, from having a page."""
+    for name, colour in (("harbour", RED), ("port", GREEN), ("summit", BLUE)):
+        make_night(f"c/{name}", 1, [colour])
+    if request.param == "somebody else's page":
+        path = Path("c/harbour/index.html")
+        path.write_text("<title>mine</title>")
+    else:
+        path = Path("c/harbour/_gallery")
+        path.touch()
+    return path
+
+
+def test_a_camera_whose_page_cannot_be_made_stops_no_other_and_is_named(
+    obstacle: Path, said: Callable[[], str]
+) -> None:
+    before = contents(Path("c/harbour"))
+    said()
+    assert not make("c")
+    assert "PageError: 1 of 4 pages could not be made: harbour: " in said()
+    assert contents(Path("c/harbour")).items() - {(".lock", "")} >= before.items()
+    for name, colour in (("port", GREEN), ("summit", BLUE)):
+        assert colours(f"c/{name}") == [colour]
+        assert f'href="./{name}/index.html"' in page("c")
+    assert "./harbour/index.html" not in page("c") and 'href="./harbour/2026-11-01/clip.gif"' in page("c")
+    assert "3 cameras with 3 nights" in page("c") and colours("c") == sorted([RED, GREEN, BLUE])
+
+
+def test_when_the_reason_is_gone_that_page_is_made_and_nothing_else_is_done(
+    obstacle: Path, said: Callable[[], str]
+) -> None:
+    assert not make("c")
+    before = versions(Path("c"))
+    assert not make("c")
+    assert not changed(before, versions(Path("c")))
+    obstacle.unlink()
+    before = versions(Path("c"))
+    assert make("c")
+    new = {"harbour/index.html", "index.html", *(f"harbour/_gallery/{name}" for name in pictures("c/harbour"))}
+    assert changed(before, versions(Path("c"))) - {"harbour/.lock"} == new
+    assert colours("c/harbour") == [RED] and 'href="./harbour/index.html"' in page("c")
+
+
+def test_the_page_of_a_camera_that_can_be_made_no_more_is_linked_to_as_it_is() -> None:
+    make_night("c/harbour", 1, [RED])
+    assert make("c")
+    shutil.rmtree("c/harbour/_gallery")
+    Path("c/harbour/_gallery").touch()
+    make_night("c/harbour", 2, [GREEN])
+    assert not make("c")
+    assert 'href="./harbour/index.html"' in page("c") and "2 nights" in page("c")
+
+
+def test_the_page_of_the_root_can_fail_and_those_of_the_cameras_be_made(said: Callable[[], str]) -> None:
+    make_night("c/harbour", 1, [RED])
+    Path("c/index.html").touch()
+    said()
+    assert not make("c")
+    assert "PageError: 1 of 2 pages could not be made: c: PageError: c/index.html is there, and " in said()
+    assert colours("c/harbour") == [RED]
+    assert read_mark("c/harbour/index.html")
+
+
+def test_its_outputs_are_all_pages() -> None:
+    make_night("c/harbour", 1, [RED])
+    make_stream("c/stream", [BLUE])
+    outputs = Gallery(root="c").output()
+    assert [target.path for target in outputs] == ["c/index.html", "c/harbour/index.html"]
+    assert not any(target.exists() for target in outputs)
+    assert make("c")
+    assert all(target.exists() for target in outputs)
+
+
 def test_the_page_in_the_root_disturbs_neither_its_nights_nor_scripts_clean(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -265,13 +339,16 @@ def test_a_root_that_cannot_be_is_refused_before_anything_runs(root: str) -> Non
     assert "secret" not in str(caught.value)
 
 
-def test_its_pictures_are_counted_where_the_workflow_is_drawn() -> None:
-    make_night("n", 1, [RED])
-    make_night("n", 2, [GREEN])
-    for complete in (0, 2):
-        drawn = {node.family: node for node in task_graph(Gallery(root="n"))}
-        assert (drawn["DrawThumbnail"].count, drawn["DrawThumbnail"].complete) == (2, complete)
-        assert make()
+def test_its_pages_and_pictures_are_counted_where_the_workflow_is_drawn() -> None:
+    make_night("c/harbour", 1, [RED])
+    make_night("c/harbour", 2, [GREEN])
+    make_stream("c/stream", [BLUE])
+    for complete in (0, 4):
+        made, drawn = task_graph(Gallery(root="c"))
+        assert (made.family, made.done) == ("Gallery", bool(complete))
+        assert made.outputs == ["c/index.html", "c/harbour/index.html"]
+        assert (drawn.family, drawn.count, drawn.complete) == ("DrawThumbnail", 4, complete)
+        assert make("c")
 
 
 def test_in_a_store_it_leaves_the_same_as_in_a_folder(s3: str, folder: Path) -> None:
@@ -305,22 +382,26 @@ def test_by_the_command_and_on_a_cluster(folder: Path) -> None:
     assert "Traceback" not in run.stderr + refused.stderr
 
 
-def test_a_night_that_comes_while_the_page_is_made_is_for_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_night("n", 1, [RED])
+@pytest.mark.parametrize("place", ["n", "n/harbour"])
+def test_a_night_that_comes_while_the_page_is_made_is_for_the_next_run(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_night(place, 1, [RED])
     render = gallery.gallery_page.render
 
-    def meanwhile(*arguments: Any) -> bytes:
-        made = render(*arguments)
-        make_night("n", 2, [GREEN])
+    def meanwhile(root: str, *arguments: Any) -> bytes:
+        made = render(root, *arguments)
+        if root == place:  # and before the page of the root is made, if it is another
+            make_night(place, 2, [GREEN])
         return made
 
     with monkeypatch.context() as patch:
         patch.setattr(gallery.gallery_page, "render", meanwhile)
         assert build(Gallery(root="n")).scheduling_succeeded
-    assert "2 November 2026</a></h3>" not in page()
+    assert "2 November 2026</a></h3>" not in page(place)
     assert not Gallery(root="n").complete()
     assert make()
-    assert "2 November 2026</a></h3>" in page()
+    assert "2 November 2026</a></h3>" in page(place)
 
 
 def test_pages_are_made_two_levels_deep_whatever_links_there_are() -> None:

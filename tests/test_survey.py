@@ -194,13 +194,24 @@ def test_a_camera_is_its_newest_night_with_pictures_and_the_state_of_the_newest(
     make_night("c/harbour", 2, [RED, GREEN])
     Path("c/harbour/2026-11-03").mkdir()
     Path("c/harbour/2026-11-03/image-data.img.part").touch()
-    Path("c/harbour/index.html").touch()
+    Path("c/harbour/index.html").write_text(f'<meta name="imagetl_luigi" content="{"0" * 64}">')
     make_stream("c/stream", [BLUE])
     camera = next(entry for entry in survey("c") if entry.nights)
     assert (camera.name, camera.nights, camera.folder) == ("harbour", 3, ("harbour", "2026-11-02"))
     assert (camera.date, camera.state, camera.frames) == (day(3), State.DOWNLOADING, 2)
     assert camera.page and not camera.night
     assert len(survey("c")) == 2
+
+
+@pytest.mark.parametrize("what", ["nothing", "somebody else's", "a folder"])
+def test_a_camera_has_no_page_but_one_of_ours(what: str) -> None:
+    make_night("c/harbour", 1, [RED])
+    if what == "a folder":
+        Path("c/harbour/index.html").mkdir()
+    elif what != "nothing":
+        Path("c/harbour/index.html").write_text("<title>mine</title>")
+    (camera,) = survey("c")
+    assert camera.gallery and not camera.page and camera.state is State.COMPLETE
 
 
 def test_a_root_that_is_a_workspace_is_known() -> None:
