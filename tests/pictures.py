@@ -31,6 +31,11 @@ def encode(picture: Image.Image, format: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def near(one: tuple[int, ...], other: tuple[int, ...], by: int = 2) -> bool:
+    """Whether two colours are the same but for what a JPEG or a screen makes of them."""
+    return max(abs(left - right) for left, right in zip(one, other, strict=True)) <= by
+
+
 def gif(size: tuple[int, int] = (12, 8), seed: int = 0, colours: int = 16, **options: Any) -> bytes:
     """A GIF of one picture of random pixels."""
     return encode(noise(size, seed, colours), "GIF", **options)

@@ -5,6 +5,8 @@ with S3(folder) as s3:
     s3.bucket                         # "s3://tests", empty
     with s3.away():                   # killed, and started again with all it had
         ...
+    with s3.public("s3://tests/x"):   # anybody may read what lies there, and neither list nor write
+        ...
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import requests
 from waiting import wait_until
@@ -116,6 +118,19 @@ class S3:
         finally:
             os.kill(self._process.pid, signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def public(self, place: str) -> Iterator[str]:
+        """Let anybody read what lies below a place in the bucket, for the time of the block; its http:// URL."""
+        below = place.removeprefix("s3://")
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{below}/*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        files = self._files()
+        files.call_s3("put_bucket_policy", Bucket=BUCKET, Policy=policy)
+        try:
+            yield f"{self.endpoint}/{below}"
+        finally:
+            files.call_s3("delete_bucket_policy", Bucket=BUCKET)
+
     def use(self, environment: MutableMapping[str, str]) -> None:
         """Give credentials and endpoint to whoever has this environment."""
         environment.update(self.environment)
@@ -130,10 +145,13 @@ class S3:
         return "fid" in assigned.json() and listed.status_code == 403
 
     def _make_bucket(self) -> None:
+        self._files().mkdir(BUCKET)
+
+    def _files(self) -> Any:
+        """The writer's view of it."""
         import s3fs
 
-        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, skip_instance_cache=True)
-        files.mkdir(BUCKET)
+        return s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.endpoint, skip_instance_cache=True)
 
 
 def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, object]:

@@ -15,13 +15,15 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import Browser, browser  # noqa: F401 - the fixture
-from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream
+from nights import BLUE, GREEN, RED, YELLOW, day, make_night, make_stream, plain
+from pictures import near
+from s3 import S3
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from waiting import until
-from workflow import build, file_url
+from workflow import build, file_url, stream
 
-from imagetl_luigi import Gallery, gallery_page
+from imagetl_luigi import Gallery, WatchPage, gallery_page
 from imagetl_luigi.survey import Entry, State, survey
 
 pytestmark = pytest.mark.slow
@@ -116,7 +118,7 @@ def test_the_picture_is_that_of_the_newest_frame(
     until(lambda: browser.run(f"return document.querySelector('{selector}').naturalWidth") == 16)
     picture = browser.pixels(selector)
     seen = picture.getpixel((picture.width // 2, picture.height // 2))
-    assert max(abs(one - other) for one, other in zip(seen, colour, strict=True)) < 8
+    assert near(seen, colour, by=7)
     assert attributes(browser, selector, "alt") == [f"Newest picture of {gallery_page.words(day(number))}"]
 
 
@@ -246,6 +248,33 @@ def test_cameras_lead_to_their_own_pages_over_http(browser: Browser, roots: Path
             browser.driver.get("about:blank")
             serving.shutdown()
             thread.join()
+
+
+def test_from_a_bucket_links_lead_down_to_the_page_of_a_night_and_through_its_frames(
+    browser: Browser,  # noqa: F811
+    s3_server: S3,
+    s3: str,
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "cam.img"
+    source.write_bytes(stream(plain(colour, (48, 32)) for colour in (RED, GREEN, BLUE)))
+    night = WatchPage(url=str(source), workspace=f"{s3}/cams/harbour/{day(1)}")
+    assert build(night).scheduling_succeeded and build(Gallery(root=f"{s3}/cams")).scheduling_succeeded
+    browser.emulate(reduced_motion=True)  # or it would play
+    with s3_server.public(f"{s3}/cams") as place:
+        browser.open(f"{place}/index.html")
+        browser.find("//h3/a[.='harbour']")[0].click()
+        until(lambda: browser.texts("h1") == ["harbour"])
+        until(lambda: near(browser.pixel("li.card img", 24, 16), BLUE, by=8))
+        browser.find("//h3/a[.='1 November 2026']")[0].click()
+        for frame, colour in enumerate((RED, GREEN, BLUE)):
+            until(lambda frame=frame: attributes(browser, "#stage", "data-frame") == [str(frame)])
+            assert near(browser.pixel("#stage", 20, 20), colour)
+            browser.press(Keys.ARROW_RIGHT)
+        asked = browser.requests()
+        assert f"{place}/harbour/{day(1)}/frames/frame_02.gif" in {url.partition("?")[0] for url in asked}
+        assert [url for url in asked if not url.startswith(f"{place}/")] == browser.errors() == []
+        browser.driver.get("about:blank")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import Browser, browser  # noqa: F401 - the fixture
-from pictures import encode, exif_of, raw_gif, with_exif
+from pictures import encode, exif_of, near, raw_gif, with_exif
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -33,11 +33,6 @@ STANDSTILL = range(700, 820)
 def colour(frame: int) -> tuple[int, int, int]:
     """That of a frame, and of no other."""
     return frame % 256, frame // 256 * 25, frame * 7 % 256
-
-
-def near(one: tuple[int, ...], other: tuple[int, ...], by: int = 2) -> bool:
-    """Whether two colours are the same but for what a JPEG or a screen makes of them."""
-    return max(abs(left - right) for left, right in zip(one, other, strict=True)) <= by
 
 
 def picture(
