@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -33,7 +34,11 @@ EVERY = 0.05
 def start(place: Place, address: str, port: int) -> int:
     """Start it in the background, and come back when it answers. Raises LuigidError if it listens elsewhere."""
     place.make()
-    with open(place.file("luigid.out"), "a+", encoding="utf-8", errors="replace") as out:
+    with (
+        open(place.file(".luigid.start"), "w") as lock,
+        open(place.file("luigid.out"), "a+", encoding="utf-8", errors="replace") as out,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two at a time the second finds what the first has started
         before = out.seek(0, os.SEEK_END)
         child = None if place.pid_file.holder() else _spawn(place, address, port, out)
         try:
