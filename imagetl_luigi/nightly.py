@@ -154,11 +154,14 @@ class NightlyGif(SettledTask):
         return last if source and data_file.digest() in (None, source.sha256) else None
 
     def _last(self) -> tuple[datetime.date, Manifest] | None:
-        """The last night before this one that is complete and says what it was made from."""
+        """The last night before this one that is complete and says what it was made from.
+
+        None of an older version counts that took no picture for turned: this night has the bytes to look again.
+        """
         for date in reversed(nights.listed(self.place())):
             if date < self.date and self._is_made(date):
                 manifest = read_manifest(self.paths(date).manifest)
-                if manifest:
+                if manifest and not manifest.outdated:
                     return date, manifest
         return None
 

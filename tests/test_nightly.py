@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pictures import gif
+from pictures import encode, exif_of, gif, noise, with_exif
 from server import Server, header, status
 from workflow import build, changed, command, stream, versions
 
@@ -171,6 +171,24 @@ def test_a_night_whose_bytes_are_those_of_an_earlier_one_with_other_parameters_i
     assert made(night(2, url, delay=500))
     assert manifest(2).same_as is None
     assert (Path("n/2026-11-02/frames") / "frame_02.gif").exists()
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_a_night_of_an_older_version_that_turned_nothing_is_no_example(
+    server: Server, monkeypatch: pytest.MonkeyPatch, cleaned: bool
+) -> None:
+    portrait = with_exif(encode(noise((12, 8)), "JPEG"), exif_of(6))
+    url = server.put("/a", stream([portrait]), etag='"1"')
+    with monkeypatch.context() as older:
+        older.setattr("imagetl_luigi.formats.read_orientation", lambda *_: 1)
+        older.setattr("imagetl_luigi.manifest.SCHEMA", 1)
+        assert made(night(1, url))
+        assert made(night(2, url))
+    if cleaned:
+        shutil.rmtree("n/2026-11-01")
+    assert made(night(3, url))
+    assert (manifest(2).width, manifest(2).same_as) == (12, "2026-11-01")
+    assert (manifest(3).width, manifest(3).height, manifest(3).outdated) == (8, 12, False)
 
 
 def test_an_incomplete_night_is_no_example(server: Server) -> None:
