@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -43,6 +44,7 @@ SCHEMA = 2
 _READABLE = (1, SCHEMA)
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_LINE = 4 * 1024
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 50  # bytes, pixels or frames
 _FRAMES = b'"frames": [\n'
 _END = b"]}\n"
@@ -152,6 +154,8 @@ class Manifest:
             frame = None
         if frame is None or tuple(map(type, frame)) not in _TYPES or frame.orientation not in ORIENTATIONS:
             raise self._damaged(f"frame {index} cannot be read")
+        if not _SHA256.fullmatch(frame.sha256):  # it becomes a file name, which must not lead elsewhere
+            raise self._damaged(f"frame {index} has {frame.sha256!r} for a SHA-256")
         if frame.index != index or frame.name != frame_name(index, self.count, frame.format):
             raise self._damaged(f"frame {index} is listed as frame {frame.index}, {frame.name!r}")
         return frame

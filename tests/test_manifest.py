@@ -157,9 +157,25 @@ def edited(old: bytes, new: bytes) -> Callable[[list[bytes]], list[bytes]]:
         (edited(b'"gif"', b'["gif"]'), "frame 0 cannot be read"),
         (edited(b"{", b'{"more": 1, '), "frame 0 cannot be read"),
         (edited(b"_00", b"_07"), "frame 0 is listed as frame 0, 'frame_07.gif'"),
-        (edited(b"0000", b"\\ud800"), "its 3 frames are not the 3 that its digest was made from"),
+        (edited(b"0000", b"\\ud800"), "frame 0 has .* for a SHA-256"),
+        (edited(b"0" * 64, b"../../elsewhere"), "frame 0 has '../../elsewhere' for a SHA-256"),
+        (edited(b"0" * 64, b"f" * 64), "its 3 frames are not the 3 that its digest was made from"),
     ],
-    ids=["fewer", "none", "more", "reordered", "deep", "broken", "text", "list", "field", "name", "hash"],
+    ids=[
+        "fewer",
+        "none",
+        "more",
+        "reordered",
+        "deep",
+        "broken",
+        "text",
+        "list",
+        "field",
+        "name",
+        "hash",
+        "path",
+        "other",
+    ],
 )
 def test_frames_that_split_did_not_write_are_an_error_with_a_remedy(
     path: Path, change: Callable[[list[bytes]], list[bytes]], message: str
