@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from mmap import mmap
@@ -190,6 +191,7 @@ def _walk_gif(buffer: Buffer, start: int) -> Picture:
     return Picture(gif.end, *gif.screen, gif.opaque)
 
 
+_LONGEST_EXIF = 4 * 1024 * 1024  # bytes of a chunk that Chromium reads
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 """The last chunk, with its checksum: a delimiter in place of that is how a picture cut by a few bytes ends."""
 
@@ -205,14 +207,24 @@ def _walk_png(buffer: Buffer, start: int) -> Picture:
         length, kind = struct.unpack_from(">I4s", buffer, position)
         if length > 0x7FFFFFFF or not kind.isalpha():
             raise Malformed
-        if orientation is None and kind in (b"eXIf", b"IDAT"):  # behind the first IDAT browsers do not look for it
-            orientation = read_orientation(buffer, position + 8, position + 8 + length) if kind == b"eXIf" else UPRIGHT
+        if orientation is None and kind == b"eXIf":
+            orientation = _png_orientation(buffer, position, length)
+        elif kind == b"IDAT":  # behind the first one browsers do not look for it
+            orientation = orientation or UPRIGHT
         position += 12 + length
     _reach(buffer, position)
     if buffer[position - 12 : position] != _PNG_END:
         raise Malformed
     orientation = orientation or UPRIGHT
     return Picture(position, *as_shown(width, height, orientation), False, orientation)
+
+
+def _png_orientation(buffer: Buffer, position: int, length: int) -> int | None:
+    """That of an eXIf chunk; None of one that browsers pass over: too long, or other than its checksum says."""
+    end = position + 8 + length
+    if length > _LONGEST_EXIF or zlib.crc32(buffer[position + 4 : end]).to_bytes(4, "big") != buffer[end : end + 4]:
+        return None
+    return read_orientation(buffer, position + 8, end)
 
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)

@@ -252,6 +252,17 @@ def test_exif_behind_the_pixels_of_a_png_is_not_looked_at() -> None:
     assert walk("png", twice, 0).orientation == 1
 
 
+def test_exif_of_a_png_that_browsers_pass_over_is_passed_over() -> None:
+    good = with_exif(KINDS["png"], exif_of(6))
+    at = good.index(b"IDAT") - 8
+    wrong = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+    assert [walk("png", data, 0).orientation for data in (good, wrong)] == [6, 1], "by its checksum"
+    assert walk("png", with_exif(wrong, exif_of(8)), 0).orientation == 8, "and the next one counts"
+    longest = exif_of(6).ljust(4 * 1024 * 1024, b"\0")
+    for exif, orientation in ((longest, 6), (longest + b"\0", 1)):
+        assert walk("png", with_exif(KINDS["png"], exif), 0).orientation == orientation
+
+
 def test_a_webp_is_not_turned_as_browsers_do_not_either() -> None:
     data = encode(Image.new("RGB", (12, 8)), "WEBP", exif=exif_of(6))
     assert b"EXIF" in data
