@@ -38,7 +38,7 @@ def start(place: Place, address: str, port: int) -> int:
         open(place.file(".luigid.start"), "w") as lock,
         open(place.file("luigid.out"), "a+", encoding="utf-8", errors="replace") as out,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two at a time the second finds what the first has started
+        _await_turn(lock, place)
         before = out.seek(0, os.SEEK_END)
         child = None if place.pid_file.holder() else _spawn(place, address, port, out)
         try:
@@ -59,6 +59,19 @@ def start(place: Place, address: str, port: int) -> int:
     return status(place)
 
 
+def _await_turn(lock: TextIO, place: Place) -> None:
+    """Hold the lock: of two starts at a time the second finds what the first has started. Raises LuigidError if that
+    does not end.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() > until:
+            raise LuigidError(f"another start of the luigid in {place.folder} does not end; end it, and start it again")
+        time.sleep(EVERY)
+
+
 def _spawn(place: Place, address: str, port: int, out: TextIO) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "imagetl_luigi.luigid", "run", "--folder", place.folder]
     return subprocess.Popen(  # noqa: S603 - ourselves
@@ -71,7 +84,7 @@ def _spawn(place: Place, address: str, port: int, out: TextIO) -> subprocess.Pop
 
 
 def _await(place: Place, child: subprocess.Popen[bytes] | None) -> str:
-    """The URL at which it listens, the child or one that somebody else has started at the same time; empty if none does
+    """The URL at which it listens, the child or one that is run by hand at the same time; empty if none does
     and the child has ended. Raises LuigidError if none of this happens.
     """
     until = time.monotonic() + PATIENCE

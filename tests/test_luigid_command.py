@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from waiting import until
 from workflow import CONFIG, changed, command, started, stream, versions
 
 from imagetl_luigi.errors import LuigidError
-from imagetl_luigi.luigid import main
+from imagetl_luigi.luigid import main, start
 from imagetl_luigi.luigid_server import Place, _scheduler
 
 FRAMES = [gif(seed=seed) for seed in range(5)]
@@ -103,6 +104,16 @@ def test_it_starts_once_says_where_it_listens_and_stops(stopped: Path) -> None:
     with pytest.raises(requests.ConnectionError):
         requests.head(f"http://127.0.0.1:{port}/", timeout=10)
     assert luigid(stopped, "status").returncode == 3
+
+
+def test_a_start_waits_for_another_one_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagetl_luigi.luigid.PATIENCE", 0.2)
+    place = Place(str(tmp_path))
+    with open(place.file(".luigid.start"), "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LuigidError, match=r"another start of the luigid in .* does not end; end it"):
+            start(place, "127.0.0.1", free_port())
+    assert not place.pid_file.holder()
 
 
 def test_what_a_killed_one_left_behind_misleads_nobody(
