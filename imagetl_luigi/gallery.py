@@ -127,7 +127,7 @@ class Gallery(SettledTask):
                 entries = survey(folder)
                 if entries and not _is_shown(folder, entries):
                     made[folder] = self._make(folder)
-            except (PageError, StorageError) as error:
+            except (PageError, StorageError, MemoryError) as error:
                 if not cameras:
                     raise
                 failed.append(f"{gallery_page.title(folder)}: {explain(error)}")
