@@ -143,13 +143,16 @@ def hostile(workspace: Path, sha256: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../victim", "{}/victim", "../notes"])
-def test_no_name_in_a_manifest_leads_out_of_the_workspace(workspace: Path, tmp_path: Path, name: str) -> None:
+def test_a_manifest_with_a_digest_that_is_a_path_is_refused_and_nothing_removed(
+    workspace: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     hostile(workspace, name.format(tmp_path))
-    victims = [tmp_path / "victim.gif", workspace / "notes.gif"]
-    for victim in victims:
+    for victim in (tmp_path / "victim.gif", workspace / "notes.gif"):
         victim.write_text("mine")
-    assert main(["--remove", "--all", "w"]) == 0
-    assert [victim.read_text() for victim in victims] == ["mine", "mine"]
+    before = contents(tmp_path)
+    assert main(["--remove", "--all", "w"]) == 1
+    assert contents(tmp_path) == before
+    assert f"manifest.json is damaged: frame 0 has {name.format(tmp_path)!r} for a SHA-256" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["../../victim.gif", "/victim.gif", "frame_02.gif/../../x", "frame_1.png"])
