@@ -147,7 +147,7 @@ def inspect(
     addresses = list(workers)
 
     async def ask(worker: str) -> Any:
-        # in the client's own loop, run() is something to wait for
+        """How a worker introduces itself; in the client's own loop, where run() is something to wait for."""
         asked = client.run(_introduce, _versions(), packed, 0.8 * patience, workers=[worker], on_error="return")
         answer = (await asyncio.wait_for(asked, patience)).get(worker)
         if isinstance(answer, CommClosedError):
